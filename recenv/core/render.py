@@ -1,0 +1,108 @@
+"""Fill a copy's slots from the catalogue: the one place where facts enter a text.
+
+A template is plain text with slots such as `{product}`. It is filled in a single pass, never by `str.format`, so that
+braces or slot names inside a product's name stay what they are: text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from recenv.core.errors import InputError
+
+SLOT_COLUMNS: dict[str, str] = {
+    "product": "text",
+    "brand": "brand",
+    "size": "size",
+    "price": "price",
+    "category": "category",
+}
+"""Slot name -> column of `items.parquet` that fills it."""
+
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
+_WHOLE_UNITS = frozenset({"JPY", "¥", "KRW", "₩"})
+_TOKEN = re.compile(r"\{([^{}]*)\}|[{}]")
+_JOINERS = frozenset("\u200c\u200d")
+
+
+def slots(template: str) -> tuple[str, ...]:
+    """Names of the slots in a template in order of first use; unknown names and lone braces ("{") included."""
+    found = (match.group(1) if match.group(1) is not None else match.group(0) for match in _TOKEN.finditer(template))
+    return tuple(dict.fromkeys(found))
+
+
+def clean(value: object) -> str:
+    """Text as shown: NFC, control and direction marks removed, runs of white space made one space; "" for no value.
+
+    None and NaN are no value. Joiners (U+200C, U+200D) stay, since emoji and several scripts need them.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    spaced = re.sub(r"\s+", " ", unicodedata.normalize("NFC", str(value)))
+    kept = (c for c in spaced if c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    return re.sub(r" +", " ", "".join(kept)).strip()
+
+
+def money(amount: object, currency: str) -> str:
+    """An amount as shown: `money(3.49, "USD") == "$3.49"`, `money(3.49, "SEK") == "3.49 SEK"`.
+
+    Rounded half up from the decimal digits of the number; two decimals unless the currency has none. `currency` is an
+    ISO code or a symbol; an empty one gives the bare number.
+
+    Raises:
+        InputError: the amount is no finite number >= 0.
+    """
+    try:
+        number = Decimal(str(amount))
+    except ArithmeticError:
+        number = Decimal("NaN")
+    if isinstance(amount, bool) or not number.is_finite() or number < 0:
+        raise InputError("price", f"{amount!r} is not an amount of money", "Give a finite number of 0 or more")
+    unit = Decimal(1) if currency in _WHOLE_UNITS else Decimal("0.01")
+    digits = f"{number.quantize(unit, ROUND_HALF_UP):,}"
+    symbol = _SYMBOLS.get(currency, currency)
+    return f"{digits} {symbol}" if symbol.isalpha() else f"{symbol}{digits}"
+
+
+def slot_value(slot: str, item: Mapping[str, Any], currency: str = "USD") -> str:
+    """What a slot shows for an item; "" where the item lacks it.
+
+    Raises:
+        InputError: unknown slot, or a price that is no amount of money.
+    """
+    column = SLOT_COLUMNS.get(slot)
+    if column is None:
+        raise InputError("copy template", f"unknown slot {slot!r}", f"Use only {sorted(SLOT_COLUMNS)}, each in braces")
+    text = clean(item.get(column))
+    return money(item[column], currency) if slot == "price" and text else text
+
+
+def render(template_text: str, item: Mapping[str, Any], currency: str = "USD") -> str:
+    """Fill every slot of a template from one catalogue row.
+
+    Args:
+        template_text: text with slots, e.g. "For the weekend: {product}, {price}."
+        item: row of `items.parquet` by column name (SLOT_COLUMNS says which column fills which slot).
+        currency: ISO code or symbol, `currency` in a data set's `meta.json`.
+
+    Raises:
+        InputError: unknown slot, lone brace, or an item without the value that a slot asks for.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        slot = match.group(1) if match.group(1) is not None else match.group(0)
+        value = slot_value(slot, item, currency)
+        if not value:
+            raise InputError(
+                f"item {item.get('item_id')!r}",
+                f"no value for slot {{{slot}}}",
+                f"Fill the column {SLOT_COLUMNS[slot]!r} or take another template",
+            )
+        return value
+
+    return _TOKEN.sub(fill, template_text)
