@@ -1,0 +1,130 @@
+"""What every copy generator promises: proposals without facts, the same ones for the same seed, as rows of one table."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from recenv.core.errors import InputError
+
+Row = Mapping[str, Any]
+
+STATUSES = ("proposed", "accepted", "rejected", "fallback")
+
+COPY_SCHEMA = pa.schema(
+    [
+        ("copy_id", pa.string()),
+        ("item_id", pa.string()),
+        ("style", pa.string()),
+        ("template", pa.string()),
+        ("text", pa.string()),
+        ("generator", pa.string()),
+        ("generator_hash", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("checks", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of copy for one item.
+
+    Attributes:
+        item_id: the item it is for.
+        style: name of its style.
+        template: stable id of the template that it was made from.
+        text: the line with its slots unfilled ("delexicalised"): `recenv.core.render.render` fills them.
+        generator: name in GENERATORS.
+        generator_hash: hash of all that decides the generator's lines except the seed.
+        seed: the seed that it was drawn with.
+        status: one of STATUSES.
+        checks: reasons from the guardrails, "reason" or "reason:detail"; empty where all passed.
+    """
+
+    item_id: str
+    style: str
+    template: str
+    text: str
+    generator: str
+    generator_hash: str
+    seed: int
+    status: str = "proposed"
+    checks: tuple[str, ...] = ()
+
+    @property
+    def copy_id(self) -> str:
+        """`item_id#hash of the text`: independent of order, seed and of the item's other variants."""
+        return f"{self.item_id}#{digest(self.text)[:8]}"
+
+
+class Generator(Protocol):
+    """A source of copy.
+
+    `generate` gives up to `n` distinct proposals for each item, best first, grouped by item in the order given. The
+    first k of n proposals are those of `n = k`, and an item's proposals do not depend on the other items.
+    """
+
+    name: str
+    hash: str
+
+    def generate(self, items: Sequence[Row], n: int, seed: int) -> list[Variant]: ...
+
+
+GENERATORS: dict[str, str] = {"templates": "recenv.generators.templates:TemplateGenerator"}
+"""Name on the command line -> "module:class"; imported only when asked for."""
+
+
+def make_generator(name: str, slots: Iterable[str] = ("product", "size", "price")) -> Generator:
+    """The generator of that name; `slots` are the facts that its lines may ask for.
+
+    Raises:
+        InputError: no generator has this name, or a slot is unknown.
+    """
+    if name not in GENERATORS:
+        raise InputError("generator", f"unknown name {name!r}", f"Choose one of {sorted(GENERATORS)}")
+    module, _, attribute = GENERATORS[name].partition(":")
+    made: Generator = getattr(importlib.import_module(module), attribute)(slots=tuple(slots))
+    return made
+
+
+def digest(text: str | bytes) -> str:
+    """SHA-256 in hex of text (as UTF-8) or bytes."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()
+
+
+def rows(items: pa.Table | Iterable[Row]) -> list[Row]:
+    """Catalogue rows as mappings, from an arrow table or from mappings already; `__none__` (show nothing) left out.
+
+    Raises:
+        InputError: a row lacks item_id or text, an id is no string, or an id occurs twice.
+    """
+    listed = [dict(row) for row in (items.to_pylist() if isinstance(items, pa.Table) else items)]
+    kept = [row for row in listed if row.get("item_id") != "__none__"]
+    seen: set[str] = set()
+    for position, row in enumerate(kept):
+        item = row.get("item_id")
+        if not isinstance(item, str) or not item or item in seen:
+            raise InputError(
+                f"items row {position}", f"item_id {item!r} is missing, no string or not unique", "Mend it"
+            )
+        if not isinstance(row.get("text"), str) or not row["text"].strip():
+            raise InputError(f"item {item!r}", "no text, so no copy can name it", "Fill the column 'text'")
+        seen.add(item)
+    return list(kept)
+
+
+def to_table(variants: Iterable[Variant]) -> pa.Table:
+    """Variants as the table `copies.parquet` (COPY_SCHEMA); `checks` is a JSON list of reasons."""
+    listed = [
+        {**{name: getattr(v, name) for name in COPY_SCHEMA.names if name != "checks"}, "checks": json.dumps(v.checks)}
+        for v in variants
+    ]
+    return pa.Table.from_pylist(listed, schema=COPY_SCHEMA)
