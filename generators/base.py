@@ -1,4 +1,4 @@
-"""What every copy generator promises: proposals without facts, the same ones for the same seed, as rows of one table."""
+"""What every copy generator promises: proposals without facts, the same for the same seed, as rows of one table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from recenv.core.errors import InputError
+from recenv.data.columns import MAX_ID, NONE_ITEM
 
 Row = Mapping[str, Any]
 
@@ -61,8 +62,12 @@ class Variant:
 
     @property
     def copy_id(self) -> str:
-        """`item_id#hash of the text`: independent of order, seed and of the item's other variants."""
-        return f"{self.item_id}#{digest(self.text)[:8]}"
+        """`item_id#hash of the text`: independent of order, seed and of the item's other variants.
+
+        An item id that would make it longer than an id may be (MAX_ID) is replaced by its own hash.
+        """
+        item = self.item_id if len(self.item_id) <= MAX_ID - 9 else digest(self.item_id)[:32]
+        return f"{item}#{digest(self.text)[:8]}"
 
 
 class Generator(Protocol):
@@ -107,7 +112,7 @@ def rows(items: pa.Table | Iterable[Row]) -> list[Row]:
         InputError: a row lacks item_id or text, an id is no string, or an id occurs twice.
     """
     listed = [dict(row) for row in (items.to_pylist() if isinstance(items, pa.Table) else items)]
-    kept = [row for row in listed if row.get("item_id") != "__none__"]
+    kept: list[Row] = [row for row in listed if row.get("item_id") != NONE_ITEM]
     seen: set[str] = set()
     for position, row in enumerate(kept):
         item = row.get("item_id")
@@ -118,7 +123,7 @@ def rows(items: pa.Table | Iterable[Row]) -> list[Row]:
         if not isinstance(row.get("text"), str) or not row["text"].strip():
             raise InputError(f"item {item!r}", "no text, so no copy can name it", "Fill the column 'text'")
         seen.add(item)
-    return list(kept)
+    return kept
 
 
 def to_table(variants: Iterable[Variant]) -> pa.Table:

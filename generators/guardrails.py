@@ -58,7 +58,7 @@ def text_reasons(text: str) -> list[str]:
     ]
 
 
-def reasons(text: str, item: Row, currency: str = "USD", limit: int = MAX_GRAPHEMES) -> tuple[str, ...]:
+def reasons(text: str, item: Row, currency: str = "", limit: int = MAX_GRAPHEMES) -> tuple[str, ...]:
     """Every reason against a line for an item, empty if none.
 
     Besides `text_reasons`: `missing_slot:NAME` (the item has no such value), `bad_slot:NAME` (its value cannot be
@@ -78,7 +78,7 @@ def reasons(text: str, item: Row, currency: str = "USD", limit: int = MAX_GRAPHE
     return tuple(found)
 
 
-def check(variant: Variant, item: Row, currency: str = "USD", limit: int = MAX_GRAPHEMES) -> Variant:
+def check(variant: Variant, item: Row, currency: str = "", limit: int = MAX_GRAPHEMES) -> Variant:
     """The variant marked `accepted`, or `rejected` with its reasons."""
     found = reasons(variant.text, item, currency, limit)
     return replace(variant, status="rejected" if found else "accepted", checks=found)
@@ -89,7 +89,7 @@ def write_copies(
     items: pa.Table | Sequence[Row],
     n: int,
     seed: int,
-    currency: str = "USD",
+    currency: str = "",
     limit: int = MAX_GRAPHEMES,
 ) -> CopySet:
     """Up to `n` checked lines for every item.

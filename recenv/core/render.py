@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
+from numbers import Real
 from typing import Any
 
 from recenv.core.errors import InputError
@@ -41,7 +42,7 @@ def clean(value: object) -> str:
 
     None and NaN are no value. Joiners (U+200C, U+200D) stay, since emoji and several scripts need them.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, Real) and math.isnan(value)):
         return ""
     spaced = re.sub(r"\s+", " ", unicodedata.normalize("NFC", str(value)))
     kept = (c for c in spaced if c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
@@ -69,7 +70,7 @@ def money(amount: object, currency: str) -> str:
     return f"{digits} {symbol}" if symbol.isalpha() else f"{symbol}{digits}"
 
 
-def slot_value(slot: str, item: Mapping[str, Any], currency: str = "USD") -> str:
+def slot_value(slot: str, item: Mapping[str, Any], currency: str) -> str:
     """What a slot shows for an item; "" where the item lacks it.
 
     Raises:
@@ -82,7 +83,7 @@ def slot_value(slot: str, item: Mapping[str, Any], currency: str = "USD") -> str
     return money(item[column], currency) if slot == "price" and text else text
 
 
-def render(template_text: str, item: Mapping[str, Any], currency: str = "USD") -> str:
+def render(template_text: str, item: Mapping[str, Any], currency: str) -> str:
     """Fill every slot of a template from one catalogue row.
 
     Args:

@@ -1,0 +1,53 @@
+"""`recenv copy`: add copy variants to a world's catalogue, as a new world beside the old."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recenv.core.render import render
+from recenv.generators.base import make_generator, rows, to_table
+from recenv.generators.guardrails import write_copies
+from recenv.world import World, add_copies
+
+
+@dataclass(frozen=True)
+class CopyConfig:
+    """Add copy variants to a world."""
+
+    world: Path
+    """Folder of the world."""
+    generator: str = "templates"
+    """Where the lines come from."""
+    variants: int = 3
+    """Lines for each item."""
+    slots: tuple[str, ...] = ("product", "size", "price")
+    """Facts that a line may ask the catalogue for: product, brand, size, price, category."""
+    seed: int = 0
+    """Seed of the choice of lines."""
+    out: Path | None = None
+    """Folder of the new world; WORLD-copy if not given."""
+
+
+def run(config: CopyConfig) -> dict[str, Any]:
+    """Generate, check, add; returns counts, reasons of rejected lines and a few rendered samples."""
+    world = World.load(config.world)
+    out = config.out or config.world.with_name(f"{config.world.name}-copy")
+    currency = str(world.meta["currency"])
+    items = rows(world.items)
+    made = write_copies(make_generator(config.generator, config.slots), items, config.variants, config.seed, currency)
+    path = add_copies(config.world, to_table(made.kept), out, rejected=to_table(made.rejected))
+    by_id = {row["item_id"]: row for row in items}
+    return {
+        "world": str(path),
+        "items": len(items),
+        "copies": len(made.kept),
+        "rejected": len(made.rejected),
+        "reasons": made.counts,
+        "fallbacks": sum(v.status == "fallback" for v in made.kept),
+        "styles": dict(sorted(Counter(v.style for v in made.kept).items())),
+        "samples": [render(v.text, by_id[v.item_id], currency) for v in made.kept[:5]],
+        "effect": "assumed",
+    }

@@ -1,0 +1,233 @@
+"""Copy generators: distinct, evenly styled, deterministic lines without facts; guardrails that name what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from recenv.core.errors import InputError
+from recenv.core.render import render
+from recenv.data.columns import COPY_COLUMNS, MAX_ID
+from recenv.generators.base import COPY_SCHEMA, Row, Variant, make_generator, rows, to_table
+from recenv.generators.guardrails import check, graphemes, reasons, text_reasons, write_copies
+from recenv.generators.templates import FALLBACK_TEXT, TemplateGenerator, usable_slots
+
+CLAIMS = re.compile(
+    r"\b(best|free|guarantee\w*|health\w*|cheap\w*|sale|save|saving\w*|discount\w*|deal|bargain|only|now|hurry|last|limited"
+    r"|new|fresh|popular|favou?rite|everyone|loved?|natural|organic|authentic|finest|perfect|top|quality|safe|proven)\b",
+    re.IGNORECASE,
+)
+NAME_STANDS_WELL = re.compile(r"(^|[:?.] |“)\{product\}($|”|[.,:?]| \(\{size\}\)| (at|for) \{price\}| by \{brand\})")
+
+
+def catalogue(n: int = 60) -> list[dict[str, Any]]:
+    names = ["Bananas", "Soft drink, 2 liter bottle", "Cat litter", "Kids' cereal", "Greeting card", "AA batteries"]
+    return [
+        {
+            "item_id": f"{i:04d}",
+            "text": names[i % 6],
+            "size": [None, "12 oz", ""][i % 3],
+            "price": [1.29, float("nan")][i % 2],
+            "category": "Grocery",
+        }
+        for i in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def every() -> TemplateGenerator:
+    return TemplateGenerator(slots=("product", "brand", "size", "price", "category"))
+
+
+def test_seed_lines_state_no_fact_and_put_the_name_where_it_reads(every: TemplateGenerator) -> None:
+    per_style = Counter(t.style for t in every.templates)
+    assert len(per_style) >= 6
+    assert min(per_style.values()) >= 40
+    for template in every.templates:
+        assert text_reasons(template.text) == [], template.text
+        assert not CLAIMS.search(template.text), template.text
+        assert NAME_STANDS_WELL.search(template.text), template.text
+        assert template.text == template.text.strip()
+        assert "  " not in template.text
+    texts = [t.text for t in every.templates]
+    assert len(set(texts)) == len(texts)
+    assert FALLBACK_TEXT in texts
+
+
+def test_every_item_gets_distinct_lines_of_distinct_styles() -> None:
+    items = catalogue(300)
+    made = write_copies(make_generator("templates"), items, n=4, seed=3, currency="USD")
+    by_item: dict[str, list[Variant]] = {}
+    for variant in made.kept:
+        by_item.setdefault(variant.item_id, []).append(variant)
+    assert list(by_item) == [item["item_id"] for item in items]
+    for lines in by_item.values():
+        assert len({v.text for v in lines}) == len({v.style for v in lines}) == 4
+    spread = Counter(v.style for v in made.kept)
+    assert len(spread) == 6
+    assert min(spread.values()) >= 0.8 * 300 * 4 / 6
+    assert len({v.copy_id for v in made.kept}) == 1200
+    assert not made.rejected
+    assert made.counts == {}
+
+
+def test_more_variants_than_styles_are_still_distinct_and_balanced() -> None:
+    lines = make_generator("templates").generate(catalogue(5), n=15, seed=0)
+    for i in range(5):
+        mine = lines[15 * i : 15 * (i + 1)]
+        assert len({v.text for v in mine}) == 15
+        assert set(Counter(v.style for v in mine).values()) == {2, 3}
+
+
+def test_lines_depend_on_seed_and_item_alone() -> None:
+    generator, items = make_generator("templates"), catalogue()
+    first = generator.generate(items, n=3, seed=7)
+    assert first == make_generator("templates").generate(items, n=3, seed=7)
+    assert {v.text for v in first} != {v.text for v in generator.generate(items, n=3, seed=8)}
+    backwards = generator.generate(items[::-1], n=3, seed=7)
+    assert sorted(first, key=lambda v: v.copy_id) == sorted(backwards, key=lambda v: v.copy_id)
+    longer = generator.generate(items, n=5, seed=7)
+    assert [v for i in range(len(items)) for v in longer[5 * i : 5 * i + 3]] == first
+
+
+def test_choice_is_pinned() -> None:
+    document = {"styles": {"plain": ["{product}", "{product}."], "loud": ["{product}!", "See: {product}!"]}}
+    made = TemplateGenerator(document=document).generate([{"item_id": "17", "text": "Bananas"}], n=9, seed=7)
+    assert [v.text for v in made] == ["{product}.", "{product}!", "{product}", "See: {product}!"]
+    assert made[0].template == "plain-31e6d499"
+
+
+def test_facts_are_asked_only_of_items_that_have_them(every: TemplateGenerator) -> None:
+    items = catalogue()
+    made = every.generate(items, n=60, seed=1)
+    by_id = {item["item_id"]: item for item in items}
+    asked = Counter(slot for v in made for slot in ("size", "price", "brand", "category") if f"{{{slot}}}" in v.text)
+    assert asked["brand"] == 0
+    assert min(asked["size"], asked["price"], asked["category"]) > 0
+    assert all(render(v.text, by_id[v.item_id], "USD") for v in made)
+    assert "size" not in usable_slots({"text": "Soft drink, 2 liter bottle", "size": "2 L"})
+    plain = TemplateGenerator(slots=("product",)).generate(items, n=60, seed=1)
+    assert all(set(re.findall(r"{(\w+)}", v.text)) == {"product"} for v in plain)
+
+
+def test_names_and_slots_that_do_not_exist_are_named_errors() -> None:
+    with pytest.raises(InputError, match=r"unknown name 'gpt'.*templates"):
+        make_generator("gpt")
+    with pytest.raises(InputError, match="slots"):
+        make_generator("templates", slots=("product", "colour"))
+    with pytest.raises(InputError, match="product"):
+        make_generator("templates", slots=("price",))
+    with pytest.raises(InputError, match="at least 1"):
+        make_generator("templates").generate(catalogue(1), n=0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([{"item_id": 17, "text": "x"}], "no string"),
+        ([{"text": "x"}], "missing"),
+        ([{"item_id": "1", "text": "x"}] * 2, "not unique"),
+        ([{"item_id": "1", "text": " "}], "no text"),
+        ([{"item_id": "1"}], "no text"),
+    ],
+)
+def test_bad_items_are_named_errors(bad: list[Row], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        rows(bad)
+
+
+def test_rows_read_arrow_and_leave_out_the_null_item() -> None:
+    table = pa.Table.from_pylist([{"item_id": "__none__", "text": ""}, {"item_id": "007", "text": "Bananas"}])
+    assert rows(table) == [{"item_id": "007", "text": "Bananas"}]
+
+
+def test_table_has_the_columns_of_copies() -> None:
+    made = write_copies(make_generator("templates"), catalogue(4), n=2, seed=0, currency="USD")
+    table = to_table(made.kept)
+    assert table.schema == COPY_SCHEMA
+    assert table.column_names == [column.name for column in COPY_COLUMNS]
+    assert table.num_rows == 8
+    assert set(table["status"].to_pylist()) == {"accepted"}
+    assert all(json.loads(checks) == [] for checks in table["checks"].to_pylist())
+    assert to_table([]).schema == COPY_SCHEMA
+
+
+def test_copy_ids_are_never_longer_than_an_id_may_be() -> None:
+    ids = ["x" * MAX_ID, "x" * (MAX_ID - 1) + "y", "x" * (MAX_ID - 9)]
+    made = [Variant(i, "plain", "t", "{product}", "templates", "h", 0).copy_id for i in ids]
+    assert max(len(c) for c in made) <= MAX_ID
+    assert len(set(made)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{product} for 3", ["digit"]),
+        ("{product} ½", ["digit"]),
+        ("{product} ٣", ["digit"]),
+        ("€ {product}", ["currency"]),
+        ("{product}: half %", ["percent"]),
+        ("{product}\x07", ["control"]),
+        ("{product}\u202e", ["control"]),
+        ("{colour} {product}", ["unknown_slot:colour"]),
+        ("{product} {", ["unknown_slot:{"]),
+        ("{product}, {size}", ["missing_slot:size"]),
+        ("{product}, {price}", ["bad_slot:price"]),
+        ("{product}" + "!" * 90, ["length:97"]),
+        (" ", ["empty"]),
+        ("5 % of {product}", ["digit", "percent"]),
+        ("{product}. Sorted.", []),
+    ],
+)
+def test_guardrails_name_what_is_wrong(text: str, expected: list[str]) -> None:
+    item = {"item_id": "1", "text": "Bananas", "size": None, "price": -2.0}
+    assert list(reasons(text, item, "USD")) == expected
+    marked = check(Variant("1", "plain", "t", text, "templates", "h", 0), item)
+    assert marked.status == ("rejected" if expected else "accepted")
+
+
+def test_length_counts_visible_characters() -> None:
+    assert graphemes("abc") == 3
+    assert graphemes("e\u0301\u0301") == 1
+    assert graphemes("\U0001f468\u200d\U0001f469\u200d\U0001f467") == 1
+    assert graphemes("\U0001f44d\U0001f3fd") == 1
+
+
+def test_rejected_lines_are_kept_counted_and_replaced() -> None:
+    item = {"item_id": "1", "text": "x" * 68}
+    made = write_copies(make_generator("templates"), [item], n=12, seed=0)
+    assert made.counts == {"length": len(made.rejected)}
+    assert made.counts["length"] > 0
+    assert all(v.checks[0].startswith("length:") for v in made.rejected)
+    assert len({v.text for v in made.kept}) == 12
+    assert {v.status for v in made.kept} == {"accepted"}
+
+
+class OnlyPrices:
+    """A generator whose every line states a price."""
+
+    name, hash = "only-prices", "0"
+
+    def generate(self, items: Sequence[Row], n: int, seed: int) -> list[Variant]:
+        return [
+            Variant(str(item["item_id"]), "loud", f"t{k}", f"{{product}} for {k}", self.name, self.hash, seed)
+            for item in items
+            for k in range(min(n, 5))
+        ]
+
+
+def test_the_plain_line_fills_where_every_other_fails() -> None:
+    made = write_copies(OnlyPrices(), catalogue(2), n=2, seed=0)
+    assert [(v.item_id, v.text, v.status) for v in made.kept] == [
+        ("0000", FALLBACK_TEXT, "fallback"),
+        ("0001", FALLBACK_TEXT, "fallback"),
+    ]
+    assert made.counts == {"digit": 10}
+    long_name = write_copies(make_generator("templates"), [{"item_id": "1", "text": "y" * 200}], n=2, seed=0)
+    assert [(v.status, v.checks) for v in long_name.kept] == [("fallback", ("length:200",))]
