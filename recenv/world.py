@@ -1,0 +1,366 @@
+"""A world on disk: catalogue, start states, response model and what is assumed, in one folder with hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from recenv.core.encoding import ProfileEncoder
+from recenv.core.errors import ArtefactError, InputError
+from recenv.observation import layout
+from recenv.start import StartStates
+from recenv.state import StateSpec
+
+if TYPE_CHECKING:
+    from recenv.response.copy_effect import CopyEffect
+    from recenv.response.forward import ResponseForward
+
+SCHEMA_VERSION = 1
+TABLES = ("items", "users", "copies", "action_table")
+FILES = (*(f"{name}.parquet" for name in TABLES), "catalogue.safetensors", "response.safetensors", "start_states.npz")
+
+
+@dataclass
+class World:
+    """All that an environment needs; see `World.load`.
+
+    Args:
+        meta: `world.json`: name, dataset hash, responses, what is learned and what assumed, seeds.
+        spec: of the user state, with the item vectors (shared by a world and its judge).
+        items: rows in index order, with item_id, text, category, price. users: features. copies: rows in index order.
+        item_features: (n_items, F) float32, numeric features for the item tower of the response model.
+        item_rate: (n_items,) float32, shrunk logged response rate when shown (purchase where logged, else click).
+        logged_rates: (n_segments, n_items) float32, P(item shown | segment) under the logged policy, rows sum to 1.
+        segment_centroids: (n_segments, P) float32. revenue_per_purchase: (n_items,) float32, in the shop's currency.
+        exp_reference, exp_unshown: (E,) float32, how an item is shown, or not shown, where nothing else is said.
+        action_item, action_copy: (A,) int32; action 0 shows nothing (-1, -1); a copy of -1 is the item without copy.
+        response: the fitted model's forward pass. start: start states. copy_effect: None in a world without copies.
+    """
+
+    meta: dict[str, Any]
+    spec: StateSpec
+    items: pa.Table
+    users: pa.Table
+    copies: pa.Table
+    item_features: NDArray[np.float32]
+    item_rate: NDArray[np.float32]
+    logged_rates: NDArray[np.float32]
+    segment_centroids: NDArray[np.float32]
+    revenue_per_purchase: NDArray[np.float32]
+    exp_reference: NDArray[np.float32]
+    exp_unshown: NDArray[np.float32]
+    action_item: NDArray[np.int32]
+    action_copy: NDArray[np.int32]
+    response: ResponseForward
+    start: StartStates
+    copy_effect: CopyEffect | None = None
+    path: Path | None = field(default=None, compare=False)
+
+    @property
+    def n_items(self) -> int:
+        return self.spec.n_items
+
+    @property
+    def n_actions(self) -> int:
+        return len(self.action_item)
+
+    @property
+    def n_copies(self) -> int:
+        return int(self.copies.num_rows)
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        return tuple(self.meta["responses"])
+
+    @property
+    def exp_columns(self) -> tuple[str, ...]:
+        return tuple(self.meta["exp_columns"])
+
+    @property
+    def context_columns(self) -> tuple[str, ...]:
+        return tuple(self.meta["context_columns"])
+
+    @property
+    def horizon_default(self) -> int:
+        """Slots in a session unless told otherwise."""
+        return int(self.meta["horizon"])
+
+    @property
+    def seconds_per_slot(self) -> int:
+        return int(self.meta["seconds_per_slot"])
+
+    @property
+    def leave_known(self) -> bool:
+        """Whether P(leave | response) was learned."""
+        return "leave" in self.response.heads
+
+    @property
+    def has_unshown(self) -> bool:
+        """Whether P(response | not shown) was learned."""
+        return bool(self.meta["has_unshown"])
+
+    @property
+    def offers_known(self) -> bool:
+        """Whether start states carry what was on offer in their visit."""
+        return bool(self.meta["offers_known"])
+
+    @property
+    def repeats_logged(self) -> bool:
+        """Whether the logs hold an item shown twice in a session."""
+        return bool(self.meta["repeats_logged"])
+
+    @cached_property
+    def layout(self) -> dict[str, tuple[int, int]]:
+        """Slices of the `summary` observation."""
+        return layout(self.spec, "summary")
+
+    @cached_property
+    def profile_encoder(self) -> ProfileEncoder:
+        return ProfileEncoder.from_json(self.meta["profile"])
+
+    @cached_property
+    def item_action_start(self) -> NDArray[np.int64]:
+        """(n_items + 1,): the actions of item i are range(start[i], start[i + 1])."""
+        return np.searchsorted(self.action_item, np.arange(self.n_items + 1)).astype(np.int64)
+
+    def segment_of(self, profile: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Nearest centroid (n,) of each profile (n, P)."""
+        return nearest(self.segment_centroids, profile)
+
+    def describe(self) -> str:
+        """The world card: sizes, what is learned, what is assumed."""
+        m = self.meta
+        lines = [
+            f"world {m['name']} ({m['role']}) from {m['source']}, {m['kind']} logs, exposure {m['exposure']}",
+            f"{self.n_items} items, {self.n_copies} copies, {self.n_actions} actions, {len(self.start)} start states",
+            f"responses: {', '.join(self.responses)}; horizon {self.horizon_default} slots of {self.seconds_per_slot} s",
+            "learned: " + "; ".join(m["learned"]),
+            "assumed: " + "; ".join(m["assumed"]),
+        ]
+        return "\n".join(lines)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the world into a new folder; same world, same bytes.
+
+        Raises:
+            InputError: the folder exists and is not empty.
+        """
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(str(folder), "exists and is not an empty folder", "Choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        actions = pa.table({"item": self.action_item, "copy": self.action_copy})
+        for name, table in zip(TABLES, (self.items, self.users, self.copies, actions)):
+            pq.write_table(table.replace_schema_metadata(None), folder / f"{name}.parquet", compression="zstd")
+        save_file(self._catalogue_arrays(), folder / "catalogue.safetensors")
+        copy = {} if self.copy_effect is None else self.copy_effect.to_arrays()
+        arrays = self.response.to_arrays() | {f"copy.{k}": v for k, v in copy.items()}
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / "response.safetensors")
+        np.savez_compressed(folder / "start_states.npz", allow_pickle=False, **self.start.to_arrays())
+        meta = self.meta | {
+            "schema_version": SCHEMA_VERSION,
+            "state": _spec_settings(self.spec),
+            "response": self.response.config,
+            "copy_effect": None if self.copy_effect is None else self.copy_effect.describe(),
+            "layout": self.layout,
+            "hashes": {name: file_hash(folder / name) for name in FILES},
+        }
+        (folder / "world.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        self.path = folder
+        return folder
+
+    def _catalogue_arrays(self) -> dict[str, NDArray[Any]]:
+        names = ("item_features", "item_rate", "logged_rates", "segment_centroids", "revenue_per_purchase")
+        own = {name: getattr(self, name) for name in (*names, "exp_reference", "exp_unshown")}
+        own |= {"item_vectors": self.spec.item_vectors, "item_category": self.spec.item_category}
+        return {name: np.ascontiguousarray(array) for name, array in own.items()}
+
+    @classmethod
+    def load(cls, path: str | Path, verify: bool = True) -> World:
+        """Read a world folder.
+
+        Args:
+            path: the folder. verify: compare every file with its hash in `world.json`.
+
+        Raises:
+            ArtefactError: the folder, a file or a key is missing, a file was changed, or the schema version is another.
+        """
+        from recenv.response.copy_effect import CopyEffect
+        from recenv.response.forward import ResponseForward
+
+        folder = Path(path)
+        meta = read_json(folder / "world.json")
+        check_version(folder / "world.json", meta, SCHEMA_VERSION)
+        if verify:
+            verify_hashes(folder, meta, FILES)
+        tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
+        catalogue = load_file(folder / "catalogue.safetensors")
+        vectors, category = catalogue.pop("item_vectors"), catalogue.pop("item_category")
+        arrays = load_file(folder / "response.safetensors")
+        copy = {k.removeprefix("copy."): v for k, v in arrays.items() if k.startswith("copy.")}
+        response = {k: v for k, v in arrays.items() if not k.startswith("copy.")}
+        with np.load(folder / "start_states.npz", allow_pickle=False) as packed:
+            start = StartStates.from_arrays(dict(packed))
+        return cls(
+            meta=meta,
+            spec=StateSpec(vectors, category, **meta["state"]),
+            items=tables[0],
+            users=tables[1],
+            copies=tables[2],
+            action_item=tables[3]["item"].to_numpy().astype(np.int32),
+            action_copy=tables[3]["copy"].to_numpy().astype(np.int32),
+            response=ResponseForward.from_arrays(response, meta["response"]),
+            start=start,
+            copy_effect=CopyEffect.from_arrays(copy) if copy else None,
+            path=folder,
+            **catalogue,
+        )
+
+
+def nearest(centroids: NDArray[np.float32], profile: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Index (n,) of the centroid nearest to each profile; the first among equals."""
+    distance = ((profile[:, None, :] - centroids[None]) ** 2).sum(axis=2)  # (n, S)
+    return distance.argmin(axis=1).astype(np.int32)
+
+
+def judge_path(path: str | Path) -> Path:
+    """Folder of a world's judge."""
+    folder = Path(path)
+    return folder.with_name(f"{folder.name}-judge")
+
+
+def tiny_world_path() -> Path:
+    """Folder of the small synthetic world that ships inside the package."""
+    return Path(str(importlib.resources.files("recenv"))) / "worlds" / "tiny"
+
+
+def action_table(n_items: int, copy_item: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Actions for a catalogue: 0 shows nothing, then each item with each of its copies, or bare where it has none.
+
+    Args:
+        copy_item: (n_copies,) int32, the item of each copy; -1 for a copy that fits every item.
+    """
+    shared = np.flatnonzero(copy_item < 0)
+    item, copy = [-1], [-1]
+    for i in range(n_items):
+        own = np.concatenate([np.flatnonzero(copy_item == i), shared])
+        copies = own.tolist() or [-1]
+        item += [i] * len(copies)
+        copy += copies
+    return np.array(item, np.int32), np.array(copy, np.int32)
+
+
+def with_copies(world: World, copies: pa.Table, seed: int, world_seed: int) -> World:
+    """The world with these copies in its action table and an assumed effect of each.
+
+    Raises:
+        InputError: a copy names an item that the world does not have.
+    """
+    from recenv.response.copy_effect import CopyEffect
+
+    index = {item_id: i for i, item_id in enumerate(world.items["item_id"].to_pylist())}
+    copy_item = np.full(copies.num_rows, -1, np.int32)
+    for row, item_id in enumerate(copies["item_id"].to_pylist()):
+        if item_id is not None and item_id not in index:
+            raise InputError(f"copies row {row}", f"item {item_id!r} is not in the world", "Remove the row")
+        copy_item[row] = -1 if item_id is None else index[item_id]
+    item, copy = action_table(world.n_items, copy_item)
+    effect = CopyEffect.assume(
+        copies,
+        n_segments=len(world.segment_centroids),
+        n_categories=world.spec.n_categories,
+        seed=seed,
+        world_seed=world_seed,
+    )
+    assumed = [line for line in world.meta["assumed"] if not line.startswith("copy effect")]
+    meta = world.meta | {
+        "assumed": [*assumed, "copy effect: every part (see copy_effect), none of it learned from these logs"],
+        "copy_label": "assumed",
+    }
+    return replace(world, meta=meta, copies=copies, action_item=item, action_copy=copy, copy_effect=effect, path=None)
+
+
+def add_copies(
+    path: str | Path, copies: pa.Table, out: str | Path, seed: int = 0, rejected: pa.Table | None = None
+) -> Path:
+    """Write the world at `path` with copies as a new world at `out`, and its judge, if there is one, beside it.
+
+    World and judge share a(text) and the style terms; e(text), which no model knows beforehand, is drawn for each anew.
+    """
+    for world_seed, source, target in ((1, Path(path), Path(out)), (2, judge_path(path), judge_path(out))):
+        if source.exists():
+            made = with_copies(World.load(source), copies, seed, world_seed=1000 * (seed + 1) + world_seed)
+            made.save(target)
+            _copy_reports(source, target)
+            if rejected is not None and rejected.num_rows:
+                pq.write_table(rejected, target / "copies_rejected.parquet", compression="zstd")
+    return Path(out)
+
+
+def _copy_reports(source: Path, target: Path) -> None:
+    for name in ("fidelity.json",):
+        if (source / name).exists():
+            (target / name).write_bytes((source / name).read_bytes())
+
+
+def _spec_settings(spec: StateSpec) -> dict[str, Any]:
+    names = (
+        "n_categories",
+        "profile_dim",
+        "context_dim",
+        "half_life",
+        "exposures_count",
+        "calendar",
+        "memory",
+        "recent",
+    )
+    return {name: getattr(spec, name) for name in names}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from disk; raises ArtefactError where it is missing or not JSON."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtefactError(str(path), "is missing", "Check the path, or make the folder anew") from error
+    except (ValueError, OSError) as error:
+        raise ArtefactError(str(path), f"cannot be read as JSON ({error})", "Make the folder anew") from error
+    if not isinstance(value, dict):
+        raise ArtefactError(str(path), "does not hold a JSON object", "Make the folder anew")
+    return value
+
+
+def check_version(path: Path, meta: dict[str, Any], version: int) -> None:
+    """Raises ArtefactError where the artefact's schema version is not `version`."""
+    found = meta.get("schema_version")
+    if found != version:
+        raise ArtefactError(
+            str(path), f"schema version {found!r}", f"This recenv reads version {version}: make it anew"
+        )
+
+
+def verify_hashes(folder: Path, meta: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Raises ArtefactError where a file is missing or does not have its hash."""
+    hashes = meta.get("hashes", {})
+    for name in names:
+        if not (folder / name).is_file():
+            raise ArtefactError(str(folder / name), "is missing", "Make the folder anew")
+        if file_hash(folder / name) != hashes.get(name):
+            raise ArtefactError(str(folder / name), "was changed after it was written", "Make the folder anew")
