@@ -18,20 +18,21 @@ Row = Mapping[str, Any]
 
 STATUSES = ("proposed", "accepted", "rejected", "fallback")
 
-COPY_SCHEMA = pa.schema(
-    [
-        ("copy_id", pa.string()),
-        ("item_id", pa.string()),
-        ("style", pa.string()),
-        ("template", pa.string()),
-        ("text", pa.string()),
-        ("generator", pa.string()),
-        ("generator_hash", pa.string()),
-        ("seed", pa.int64()),
-        ("status", pa.string()),
-        ("checks", pa.string()),
-    ]
-)
+_TYPES: dict[str, pa.DataType] = {
+    "copy_id": pa.string(),
+    "item_id": pa.string(),
+    "style": pa.string(),
+    "template": pa.string(),
+    "text": pa.string(),
+    "generator": pa.string(),
+    "generator_hash": pa.string(),
+    "seed": pa.int64(),
+    "status": pa.string(),
+    "checks": pa.string(),
+}
+
+COPY_SCHEMA = pa.schema(_TYPES)
+"""Columns of `copies.parquet` in order."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from recenv.core import rng
 from recenv.core.errors import ArtefactError, InputError
 
-F32, I32 = NDArray[np.float32], NDArray[np.int32]
+F32: TypeAlias = NDArray[np.float32]
+I32: TypeAlias = NDArray[np.int32]
 
 _PARTS = {"text": 101, "noise": 102, "segment_style": 103, "category_style": 104}
 
@@ -154,10 +155,10 @@ class CopyEffect:
         if not len(self.copy_style):
             return np.zeros(np.broadcast_shapes(c.shape, s.shape, k.shape, seen.shape), np.float32)
         style = np.where(c >= 0, self.copy_style[c], -1)
-        styled = np.float32(0)
+        styled: F32 = np.zeros(1, np.float32)
         if self.styles:
             by_style = self.segment_style[s, style] + self.category_style[k, style] - np.float32(self.wear) * seen
-            styled = np.where(style >= 0, by_style, np.float32(0))
+            styled = np.where(style >= 0, by_style, np.float32(0)).astype(np.float32)
         return np.where(c >= 0, self.base[c] + styled, np.float32(0)).astype(np.float32)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
