@@ -128,8 +128,14 @@ def _check_columns(table: str, frame: pd.DataFrame, columns: tuple[Column, ...],
             raise InputError(table, f"column {column.name!r} is missing", "Name it in the mapping or add it.")
         values = frame[column.name]
         if column.type in ("number", "integer", "binary"):
-            loose = Column(column.name, column.type, column.nullable or column.name in allowed, column.low, column.high,
-                           column.open_low)
+            loose = Column(
+                column.name,
+                column.type,
+                column.nullable or column.name in allowed,
+                column.low,
+                column.high,
+                column.open_low,
+            )
             check_range(table, values, loose)
         elif not column.nullable and values.isna().any():
             row = int(np.argmax(values.isna().to_numpy()))

@@ -48,6 +48,7 @@ from recenv.data.columns import (
     USER_COLUMNS,
     is_feature,
 )
+from recenv.data.options import BuildOptions
 
 __all__ = [
     "COPY_COLUMNS",
@@ -81,7 +82,8 @@ class RawTables:
     session_id, split, copy_id, position, propensity, click, purchase, revenue, weight, exp_*, ctx_* as known.
     `__source__` and `__row__` columns, if there, say which file and data row each event came from.
     `attributed=True`: impression and opportunity rows carry their responses; acts are never joined to them.
-    `meta` holds any of the keys of `META_DEFAULTS`.
+    `meta` holds any of the keys of `META_DEFAULTS`. `options`: how `logs.build` treats these logs unless
+    told otherwise. `quarantine`: rows that the reader could not read (QUARANTINE_COLUMNS).
     """
 
     events: pd.DataFrame
@@ -90,6 +92,8 @@ class RawTables:
     copies: pd.DataFrame | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     attributed: bool = False
+    options: BuildOptions = field(default_factory=BuildOptions)
+    quarantine: pd.DataFrame | None = None
 
 
 @dataclass
@@ -163,7 +167,7 @@ def clock(events: pd.DataFrame, meta: dict[str, Any]) -> NDArray[np.int64]:
     """Whole seconds since 1970 (UTC) of each event, or its order number: int64, shape (rows,)."""
     if meta["time"] == "order":
         return events["timestamp"].to_numpy(np.int64)
-    micros = events["timestamp"].dt.as_unit("us").to_numpy().astype("datetime64[us]").astype(np.int64)
+    micros = events["timestamp"].dt.as_unit("us").astype("int64").to_numpy()
     return np.asarray(micros // 1_000_000, np.int64)
 
 
@@ -173,7 +177,7 @@ def conform_events(events: pd.DataFrame) -> pd.DataFrame:
     for spec in EVENT_COLUMNS:
         values = events[spec.name] if spec.name in events else pd.Series(np.nan, events.index, dtype="float64")
         if spec.type == "category":
-            columns[spec.name] = pd.Categorical(values, categories=list(spec.categories))
+            columns[spec.name] = as_category(values, spec.categories)
         elif spec.name in DTYPES:
             columns[spec.name] = values.astype(DTYPES[spec.name])
         elif spec.type == "id":
@@ -182,6 +186,13 @@ def conform_events(events: pd.DataFrame) -> pd.DataFrame:
             columns[spec.name] = values
     columns |= {name: events[name].astype("float32") for name in sorted(filter(is_feature, events.columns))}
     return pd.DataFrame(columns, index=events.index).reset_index(drop=True)
+
+
+def as_category(values: pd.Series, categories: tuple[str, ...]) -> pd.Series:
+    """`values` with exactly `categories`; any other value becomes missing (and fails `validate`)."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.remove_unused_categories().cat.set_categories(list(categories))
+    return values.astype(pd.CategoricalDtype(list(categories)))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
