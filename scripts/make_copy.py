@@ -26,7 +26,7 @@ class CopyConfig:
     slots: tuple[str, ...] = ("product", "size", "price")
     """Facts that a line may ask the catalogue for: product, brand, size, price, category."""
     seed: int = 0
-    """Seed of the choice of lines."""
+    """Seed of the choice of lines and of their assumed effect."""
     out: Path | None = None
     """Folder of the new world; WORLD-copy if not given."""
 
@@ -35,10 +35,11 @@ def run(config: CopyConfig) -> dict[str, Any]:
     """Generate, check, add; returns counts, reasons of rejected lines and a few rendered samples."""
     world = World.load(config.world)
     out = config.out or config.world.with_name(f"{config.world.name}-copy")
-    currency = str(world.meta["currency"])
+    currency = str(world.meta.get("currency", ""))
     items = rows(world.items)
     made = write_copies(make_generator(config.generator, config.slots), items, config.variants, config.seed, currency)
-    path = add_copies(config.world, to_table(made.kept), out, rejected=to_table(made.rejected))
+    accepted, rejected = to_table(made.kept), to_table(made.rejected)
+    path = add_copies(config.world, accepted, out, config.seed, rejected=rejected)
     by_id = {row["item_id"]: row for row in items}
     return {
         "world": str(path),
