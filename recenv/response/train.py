@@ -1,0 +1,277 @@
+"""Training of the response model: weighted log-loss, AdamW, early stop on the validation slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from recenv.core.errors import InputError
+from recenv.response.calibrate import calibrate
+from recenv.response.forward import HEADS, ResponseForward
+from recenv.response.model import ResponseNet, Scaling, Widths, export
+from recenv.response.rows import TrainingRows
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training of the response model.
+
+    Args:
+        epochs: most passes over the training rows.
+        patience: passes without a better validation log-loss before stopping.
+        batch: rows a gradient step.
+        learning_rate: peak of AdamW's one-cycle schedule.
+        weight_decay: AdamW's decoupled weight decay.
+        item_drop: probability that a batch hides an item's vector, so that a new item is not out of distribution.
+        threads: torch threads; results are reproducible for a fixed number.
+        widths: layer widths.
+    """
+
+    epochs: int = 12
+    patience: int = 3
+    batch: int = 4096
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    item_drop: float = 0.1
+    threads: int = 1
+    widths: Widths = field(default_factory=Widths)
+
+
+@dataclass
+class _Tensors:
+    visit_obs: Tensor
+    visit: Tensor
+    item: Tensor
+    pair: Tensor
+    offset: Tensor
+    acts: Tensor
+    response: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+
+def train(
+    rows: TrainingRows,
+    item_vectors: Floats,
+    item_features: Floats,
+    config: TrainConfig,
+    seed: int,
+    progress: bool = True,
+) -> ResponseForward:
+    """Train on split `train`, stop on `validation`, calibrate on `calibration`.
+
+    Args:
+        rows: training rows of all splits; test rows are not looked at.
+        item_vectors: (n_items, D) float32. item_features: (n_items, Fi) float32.
+        config: see `TrainConfig`. seed: same seed, same bytes (for one number of threads on one machine).
+
+    Returns:
+        The calibrated model; its config has `heads`, `train`, `seed`, `history` and `calibration`.
+
+    Raises:
+        InputError: rows that cannot be trained on, or no response of which both values occur.
+    """
+    rows.check(len(item_vectors))
+    inputs = np.concatenate([item_vectors, item_features], axis=1).astype(np.float32)
+    parts = {name: rows.of(name) for name in ("train", "calibration", "validation")}
+    heads = supported_heads(parts["train"])
+    with torch_session(seed, config.threads):
+        net = _build(parts["train"], inputs, item_vectors.shape[1], len(heads), config)
+        history = _fit(net, parts, heads, torch.from_numpy(inputs), config, seed, progress)
+        arrays = export(net, inputs)
+    settings: dict[str, Any] = {"heads": list(heads), "train": asdict(config), "seed": seed, "history": history}
+    return calibrate(ResponseForward(arrays, settings), parts["calibration"])
+
+
+def supported_heads(rows: TrainingRows) -> tuple[str, ...]:
+    """Heads of which both values occur in `rows`.
+
+    Raises:
+        InputError: there is none with which an item's response could be predicted.
+    """
+    found = []
+    for head in HEADS:
+        y = rows.response(head)
+        if (y == 1.0).any() and (y == 0.0).any():
+            found.append(head)
+    if "click" not in found and "purchase" not in found:
+        raise InputError(
+            "rows", "no click or purchase of which both values occur", "A response model needs both outcomes."
+        )
+    return tuple(found)
+
+
+@contextmanager
+def torch_session(seed: int, threads: int) -> Iterator[None]:
+    """Deterministic torch for a seed; the caller's global generator, threads and flags are put back."""
+    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(True)
+            torch.manual_seed(seed)
+            yield
+        finally:
+            torch.set_num_threads(before)
+            torch.use_deterministic_algorithms(strict)
+
+
+def _build(rows: TrainingRows, inputs: Floats, vector_dim: int, heads: int, config: TrainConfig) -> ResponseNet:
+    if not len(rows):
+        raise InputError("rows", "split 'train' is empty", "Give more logs, or other split times.")
+    user = Scaling.of(rows.visit_obs[np.unique(rows.visit)])
+    pair = Scaling.of(np.concatenate([rows.cross, rows.treat], axis=1), rows.weight)
+    seen = np.bincount(rows.item, minlength=len(inputs)) > 0
+    return ResponseNet(user, Scaling.of(inputs[seen]), pair, heads, config.widths, vector_dim)
+
+
+def _tensors(rows: TrainingRows, heads: tuple[str, ...]) -> _Tensors:
+    tensor = torch.from_numpy
+    acts = np.nan_to_num(np.stack([rows.click, rows.purchase], axis=1))
+    return _Tensors(
+        visit_obs=tensor(rows.visit_obs),
+        visit=tensor(rows.visit.astype(np.int64)),
+        item=tensor(rows.item.astype(np.int64)),
+        pair=tensor(np.concatenate([rows.cross, rows.treat], axis=1)),
+        offset=tensor(rows.offset),
+        acts=tensor(acts.astype(np.float32)),
+        response=tensor(np.stack([rows.response(h) for h in heads], axis=1)),
+        weight=tensor((rows.weight / rows.weight.mean()).astype(np.float32)) if len(rows) else tensor(rows.weight),
+    )
+
+
+def _fit(
+    net: ResponseNet,
+    parts: dict[str, TrainingRows],
+    heads: tuple[str, ...],
+    inputs: Tensor,
+    config: TrainConfig,
+    seed: int,
+    progress: bool,
+) -> list[dict[str, float]]:
+    data, held = _tensors(parts["train"], heads), _tensors(parts["validation"], heads)
+    _start_at_base_rate(net, data)
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(_groups(net, config), lr=config.learning_rate)
+    steps = config.epochs * -(-len(data) // config.batch)
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=steps, pct_start=0.1)
+    history: list[dict[str, float]] = []
+    best, kept, since = float("inf"), _copy(net), 0
+    with tqdm(range(config.epochs), desc="response model", unit="epoch", disable=not progress) as bar:
+        for epoch in bar:
+            loss = _epoch(net, data, heads, inputs, optimiser, schedule, config, generator)
+            check = _evaluate(net, held, heads, inputs) if len(held) else loss
+            history.append({"epoch": epoch, "train": loss, "validation": check})
+            bar.set_postfix(train=f"{loss:.5f}", validation=f"{check:.5f}")
+            if check < best:
+                best, kept, since = check, _copy(net), 0
+            else:
+                since += 1
+                if since >= config.patience:
+                    break
+    net.load_state_dict(kept)
+    return history
+
+
+def _epoch(
+    net: ResponseNet,
+    data: _Tensors,
+    heads: tuple[str, ...],
+    inputs: Tensor,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> float:
+    net.train()
+    order = torch.randperm(len(data), generator=generator)
+    total, count = 0.0, 0
+    for index in order.split(config.batch):
+        loss = _loss(net, data, index, heads, inputs, config.item_drop, generator)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        total, count = total + float(loss.detach()) * len(index), count + len(index)
+    return total / count
+
+
+def _loss(
+    net: ResponseNet,
+    data: _Tensors,
+    index: Tensor,
+    heads: tuple[str, ...],
+    inputs: Tensor,
+    item_drop: float,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Sum over heads of the weighted mean log-loss over the rows of `index`."""
+    distinct, item = torch.unique(data.item[index], return_inverse=True)
+    drop = None if generator is None else torch.rand(len(distinct), generator=generator) < item_drop
+    items = net.items(inputs[distinct], drop)
+    logits = net(data.visit_obs[data.visit[index]], items, item, data.pair[index])
+    logits = _add_known(net, logits, heads, data, index)
+    y, w = data.response[index], data.weight[index][:, None]
+    known = ~torch.isnan(y)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, torch.where(known, y, torch.zeros_like(y)), reduction="none"
+    )
+    return (entropy * w * known).sum() / w.sum()
+
+
+def _add_known(net: ResponseNet, logits: Tensor, heads: tuple[str, ...], data: _Tensors, index: Tensor) -> Tensor:
+    columns = list(logits.unbind(dim=1))
+    copied = heads.index("click" if "click" in heads else "purchase")
+    columns[copied] = columns[copied] + data.offset[index]
+    if "leave" in heads:
+        columns[heads.index("leave")] = columns[heads.index("leave")] + data.acts[index] @ net.leave_weights
+    return torch.stack(columns, dim=1)
+
+
+@torch.no_grad()
+def _evaluate(net: ResponseNet, data: _Tensors, heads: tuple[str, ...], inputs: Tensor) -> float:
+    net.eval()
+    total, mass = 0.0, 0.0
+    for index in torch.arange(len(data)).split(16384):
+        share = float(data.weight[index].sum())
+        total += float(_loss(net, data, index, heads, inputs, 0.0, None)) * share
+        mass += share
+    return total / mass
+
+
+@torch.no_grad()
+def _start_at_base_rate(net: ResponseNet, data: _Tensors) -> None:
+    """Rare responses: begin at the base rate's log odds, not at one half."""
+    known = ~torch.isnan(data.response)
+    weight = data.weight[:, None] * known
+    rate = (torch.nan_to_num(data.response) * weight).sum(0) / weight.sum(0)
+    net.head_last.bias.copy_(torch.logit(rate.clamp(1e-5, 1 - 1e-5)))
+
+
+def _groups(net: ResponseNet, config: TrainConfig) -> list[dict[str, Any]]:
+    """Biases and the two leave weights are not decayed; the latter, alone in their path, learn faster."""
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    biases = [p for p in net.parameters() if p.ndim == 1 and p is not net.leave_weights]
+    return [
+        {"params": matrices, "lr": config.learning_rate, "weight_decay": config.weight_decay},
+        {"params": biases, "lr": config.learning_rate, "weight_decay": 0.0},
+        {"params": [net.leave_weights], "lr": 10 * config.learning_rate, "weight_decay": 0.0},
+    ]
+
+
+def _copy(net: ResponseNet) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}
