@@ -15,7 +15,7 @@ from recenv.response.forward import ResponseForward
 from recenv.response.model import ResponseNet, Scaling, Widths, export
 from recenv.response.train import TrainConfig, supported_heads, train
 
-CONFIG = TrainConfig(epochs=8, batch=256, learning_rate=5e-3, widths=Widths(16, 16, 8, 16, 8))
+CONFIG = TrainConfig(epochs=6, batch=512, learning_rate=3e-3, widths=Widths(16, 16, 8, 16, 8))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_showing_raises_the_response_by_what_it_does(purchase_model):
         p = forward.predict(some.visit_obs, some.item, some.cross, treat, owner=some.visit).purchase
         return np.log(p / (1 - p)).mean()
 
-    assert mean_logit(on) - mean_logit(off) == pytest.approx(0.6, abs=0.25)
+    assert mean_logit(on) - mean_logit(off) == pytest.approx(0.6, abs=0.3)
 
 
 def test_same_seed_same_bytes_and_the_global_generator_is_left_alone():
