@@ -1,0 +1,154 @@
+"""`model-greedy`: shows what the response model expects most of in the next slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.agents.base import BasePolicy, Bools, Floats
+from recenv.agents.items import ActionTable
+from recenv.observation import layout
+from recenv.response.features import cross_from_full
+from recenv.state import EXPOSURE
+
+if TYPE_CHECKING:
+    from recenv.env.options import EnvOptions
+    from recenv.world import World
+
+
+@dataclass(frozen=True)
+class GreedyConfig:
+    """The reward to be greedy for; the same words as the environment's options, and the same defaults.
+
+    Args:
+        reward: `incremental` or `gross`; None: incremental where the world knows both.
+        w_click: reward of a click. w_purchase: reward of a purchase. w_revenue: reward of one unit of revenue.
+        cost: cost of each exposure.
+    """
+
+    reward: str | None = None
+    w_click: float | None = None
+    w_purchase: float | None = None
+    w_revenue: float | None = None
+    cost: float = 0.0
+
+
+class ModelGreedyPolicy(BasePolicy):
+    """argmax over allowed actions of the expected reward of the next slot under the world's own response model,
+
+        w_click P(click) + w_purchase P(purchase) + w_revenue P(purchase) revenue - cost  (- the same if not shown),
+
+    with showing nothing (action 0) worth 0. In its own world it is the myopic oracle, no rival; in the judge's world it
+    says what the training world's model is worth. Every item is taken to be shown as `world.exp_reference` says: how
+    a logged offer was shown is not in the observation. Ties go to the first action.
+    """
+
+    name = "model-greedy"
+    config_class = GreedyConfig
+
+    def __init__(self, world: World, config: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        from recenv.env.options import EnvOptions
+
+        super().__init__(world, config, seed)
+        self.table = ActionTable(world)
+        # Candidates do not matter here and default to what any world supports.
+        self.options: EnvOptions = EnvOptions(candidates="all", **asdict(self.config)).resolve(world)
+        self.revenue = world.revenue_per_purchase.astype(np.float32)
+        self.summary = max(stop for _, stop in layout(world.spec, "summary").values())
+
+    def distribution(self, obs: Floats, mask: Bools) -> Floats:
+        values = np.where(mask, self.values(obs, mask), -np.inf)
+        result = np.zeros(mask.shape, np.float32)
+        result[np.arange(len(mask)), values.argmax(axis=1)] = 1.0
+        return result
+
+    def values(self, obs: Floats, mask: Bools) -> Floats:
+        """(n, A) expected reward of each action in the next slot; 0 for action 0, undefined where masked."""
+        item, column = candidate_items(self.table.allowed_items(mask))
+        logit, worth, without = self._items(obs, item)  # each (n, m)
+        # (n, A - 1): the column of each action's item; 0, to be ignored, where the item is not among the candidates.
+        at = np.repeat(column, np.diff(self.table.start), axis=1)
+        root = _sigmoid(np.take_along_axis(logit, at, 1) + self._offsets(obs))
+        gain = root * np.take_along_axis(worth, at, 1) - np.take_along_axis(without, at, 1)
+        return np.concatenate([np.zeros((len(obs), 1), np.float32), gain - np.float32(self.options.cost)], axis=1)
+
+    def _items(self, obs: Floats, item: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Of items (n, m): logit of the root response, reward of a root response, reward if not shown; each (n, m)."""
+        world = self.world
+        n, m = item.shape
+        cross = cross_from_full(world.spec, obs, item).reshape(n * m, -1)
+        flat = item.reshape(-1)
+        logit, worth = self._predict(obs, flat, cross, 1.0, world.exp_reference)
+        without = np.zeros(n * m, np.float32)
+        if self.options.reward == "incremental":
+            unshown, worth_then = self._predict(obs, flat, cross, 0.0, world.exp_unshown)
+            without = _sigmoid(unshown) * worth_then
+        return logit.reshape(n, m), worth.reshape(n, m), without.reshape(n, m)
+
+    def _predict(
+        self, obs: Floats, item: NDArray[np.int64], cross: Floats, shown: float, exposure: Floats
+    ) -> tuple[Floats, Floats]:
+        """Calibrated logit of the root response (click, or purchase where clicks are unknown) and a root's reward."""
+        forward, options = self.world.response, self.options
+        owner = np.repeat(np.arange(len(obs)), len(item) // max(len(obs), 1))
+        treat = np.broadcast_to(np.append(np.float32(shown), exposure), (len(item), 1 + len(exposure)))
+        raw = forward.logits(obs[:, : self.summary], item, cross, treat, owner)
+        platt = forward.platt[:, int(shown)]
+        logit = {head: raw[:, k] * platt[k, 0] + platt[k, 1] for k, head in enumerate(forward.heads)}
+        weights = {name: float(getattr(options, f"w_{name}") or 0.0) for name in ("click", "purchase", "revenue")}
+        bought = np.float32(weights["purchase"]) + np.float32(weights["revenue"]) * self.revenue[item]
+        if "click" not in logit:
+            return logit["purchase"], bought
+        given = _sigmoid(logit["purchase"]) if "purchase" in logit else np.float32(0.0)
+        return logit["click"], np.float32(weights["click"]) + bought * given
+
+    def _offsets(self, obs: Floats) -> Floats:
+        """(n, A - 1) what each action's text adds to the root logit; 0 without copies."""
+        effect, copy = self.world.copy_effect, self.world.action_copy[1:]
+        if effect is None:
+            return np.zeros((len(obs), len(copy)), np.float32)
+        segment = self.world.segment_of(self.part(obs, "profile"))
+        category = self.world.spec.item_category[self.table.item[1:]]
+        seen = styles_seen(self.world, self.part(obs, "recent_kind"), *self._session(obs))
+        padded = np.concatenate([seen, np.zeros((len(obs), 1), np.int64)], axis=1)  # style -1: never seen
+        style = np.where(copy >= 0, effect.copy_style[copy], -1)
+        return effect.effect(copy[None], segment[:, None], category[None], padded[:, style])
+
+    def _session(self, obs: Floats) -> tuple[Floats, Floats]:
+        return self.part(obs, "recent_copy"), self.part(obs, "recent_in_session")
+
+
+def candidate_items(allowed: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Items to look at: item (n, m) and column (n, n_items), where each allowed item stands in its row.
+
+    Where most items are allowed, m is the whole catalogue; else rows are filled up with item 0.
+    """
+    n, n_items = allowed.shape
+    widest = int(allowed.sum(axis=1).max(initial=0))
+    if 2 * widest > n_items:
+        every = np.broadcast_to(np.arange(n_items), allowed.shape)
+        return every, every
+    column = np.where(allowed, np.cumsum(allowed, axis=1) - 1, 0)
+    item = np.zeros((n, max(widest, 1)), np.int64)
+    row, index = np.nonzero(allowed)
+    item[row, column[row, index]] = index
+    return item, column
+
+
+def styles_seen(world: World, kind: Floats, copy: Floats, in_session: Floats) -> NDArray[np.int64]:
+    """(n, S) how often each style was shown in this session, from the observation's recent events, each (n, R)."""
+    assert world.copy_effect is not None
+    copies = copy.astype(np.int64)
+    shown = (kind == EXPOSURE) & (in_session > 0.5) & (copies >= 0)
+    style = np.where(shown, world.copy_effect.copy_style[copies], -1)
+    names = np.arange(len(world.copy_effect.styles))
+    return (style[:, :, None] == names).sum(axis=1)
+
+
+def _sigmoid(x: Any) -> Floats:
+    with np.errstate(over="ignore"):
+        return np.asarray(1.0 / (1.0 + np.exp(-np.asarray(x, np.float32))), np.float32)
