@@ -106,6 +106,7 @@ META_DEFAULTS: dict[str, object] = {
     "exp_reference": {},
     "exp_unshown": {},
     "one_visit_rows": False,
+    "slots_per_visit": 0,
     "currency": "",
     "missing_allowed": {},
     "test_reads": 0,

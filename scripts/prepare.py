@@ -1,0 +1,106 @@
+"""`recenv prepare`: read a source and write its tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from recenv.core.errors import InputError
+from recenv.data import sources
+from recenv.data.logs import build
+from recenv.data.meta import check_name
+from recenv.data.schema import TABLES
+
+_OURS = {f"{table}.parquet" for table in TABLES} | {"meta.json"}
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Turn a source into the tables that `recenv fit` reads."""
+
+    source: Positional[str]
+    """Where the logs come from: csv, complete-journey, synthetic."""
+    out: Path
+    """Folder to write; it must be empty or missing."""
+    path: str | None = None
+    """Folder of the source's files (csv: the mapping file's folder if not given)."""
+    mapping: str | None = None
+    """csv: the mapping file; mapping.json below --path if not given."""
+    seed: int = 0
+    """Seed of whatever the source or the split draws."""
+    items: int | None = None
+    """complete-journey, synthetic: number of items."""
+    users: int | None = None
+    """synthetic: number of users."""
+    sessions: int | None = None
+    """synthetic: number of sessions."""
+    households: int | None = None
+    """complete-journey: number of households, drawn by the seed; all if not given."""
+    overwrite: bool = False
+    """Replace tables written to `out` before."""
+    progress: bool = True
+    """Show what is being done."""
+
+
+def run(config: PrepareConfig) -> dict[str, Any]:
+    """Read, build, write; returns where the tables are, their counts, what was set aside, and what is assumed.
+
+    Raises:
+        InputError: `out` is not empty, an option that the source does not take, or whatever the source refuses.
+    """
+    check_name(config.out.resolve().name)
+    _check_free(config.out, config.overwrite)
+    raw = sources.load(config.source, config.path, _options(config))
+    dataset = build(raw, dataclasses.replace(raw.options, seed=config.seed, progress=config.progress))
+    _clear(config.out)
+    dataset.save(config.out)
+    meta = dataset.meta
+    keys = ("name", "source", "licence", "provenance", "kind", "exposure", "propensity", "negatives", "responses")
+    more = ("time", "counts", "quarantined", "split_times", "assumed", "warnings")
+    return {"out": str(config.out), **{key: meta[key] for key in (*keys, *more)}}
+
+
+def _options(config: PrepareConfig) -> Any:
+    """The source's own options, filled from the fields that it declares; a field that it lacks is refused."""
+    kind = sources.options_type(config.source)
+    known = {field.name for field in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    for name in ("mapping", "seed", "items", "users", "sessions", "households", "progress"):
+        value = getattr(config, name)
+        if name in known and value is not None:
+            given[name] = value
+        elif name not in known and name not in ("seed", "progress") and value is not None:
+            takes = ", ".join(sorted(known & {f.name for f in dataclasses.fields(config)}))
+            raise InputError(f"option {name!r}", f"source {config.source!r} does not take it", f"It takes {takes}.")
+    return kind(**given)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(str(out), "is a file", "Give a folder.")
+    found = sorted(p.name for p in out.iterdir())
+    if found and not overwrite:
+        raise InputError(str(out), f"is not empty (it holds {found[0]!r})", "Choose another folder, or --overwrite.")
+    other = [name for name in found if name not in _OURS]
+    if other:
+        raise InputError(str(out), f"holds {other[0]!r}, which prepare did not write", "Choose another folder.")
+
+
+def _clear(out: Path) -> None:
+    """Take out tables written before; only after the new ones have been built."""
+    if out.is_dir():
+        shutil.rmtree(out)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    print(json.dumps(run(tyro.cli(PrepareConfig)), indent=1))
