@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 import json
 from dataclasses import dataclass, field, replace
@@ -16,8 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from recenv.core.artefacts import check_version, file_hash, read_json, verify_hashes
 from recenv.core.encoding import ProfileEncoder
-from recenv.core.errors import ArtefactError, InputError
+from recenv.core.errors import InputError
 from recenv.observation import layout
 from recenv.start import StartStates
 from recenv.state import StateSpec
@@ -141,10 +141,11 @@ class World:
     def describe(self) -> str:
         """The world card: sizes, what is learned, what is assumed."""
         m = self.meta
+        slots = f"horizon {self.horizon_default} slots of {self.seconds_per_slot} s"
         lines = [
             f"world {m['name']} ({m['role']}) from {m['source']}, {m['kind']} logs, exposure {m['exposure']}",
             f"{self.n_items} items, {self.n_copies} copies, {self.n_actions} actions, {len(self.start)} start states",
-            f"responses: {', '.join(self.responses)}; horizon {self.horizon_default} slots of {self.seconds_per_slot} s",
+            f"responses: {', '.join(self.responses)}; {slots}",
             "learned: " + "; ".join(m["learned"]),
             "assumed: " + "; ".join(m["assumed"]),
         ]
@@ -326,41 +327,3 @@ def _spec_settings(spec: StateSpec) -> dict[str, Any]:
         "recent",
     )
     return {name: getattr(spec, name) for name in names}
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from disk; raises ArtefactError where it is missing or not JSON."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtefactError(str(path), "is missing", "Check the path, or make the folder anew") from error
-    except (ValueError, OSError) as error:
-        raise ArtefactError(str(path), f"cannot be read as JSON ({error})", "Make the folder anew") from error
-    if not isinstance(value, dict):
-        raise ArtefactError(str(path), "does not hold a JSON object", "Make the folder anew")
-    return value
-
-
-def check_version(path: Path, meta: dict[str, Any], version: int) -> None:
-    """Raises ArtefactError where the artefact's schema version is not `version`."""
-    found = meta.get("schema_version")
-    if found != version:
-        raise ArtefactError(
-            str(path), f"schema version {found!r}", f"This recenv reads version {version}: make it anew"
-        )
-
-
-def verify_hashes(folder: Path, meta: dict[str, Any], names: tuple[str, ...]) -> None:
-    """Raises ArtefactError where a file is missing or does not have its hash."""
-    hashes = meta.get("hashes", {})
-    for name in names:
-        if not (folder / name).is_file():
-            raise ArtefactError(str(folder / name), "is missing", "Make the folder anew")
-        if file_hash(folder / name) != hashes.get(name):
-            raise ArtefactError(str(folder / name), "was changed after it was written", "Make the folder anew")

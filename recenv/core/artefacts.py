@@ -1,0 +1,48 @@
+"""Reading artefact folders: JSON, schema versions and content hashes, with named errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from recenv.core.errors import ArtefactError
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from disk; raises ArtefactError where it is missing or not JSON."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtefactError(str(path), "is missing", "Check the path, or make the folder anew") from error
+    except (ValueError, OSError) as error:
+        raise ArtefactError(str(path), f"cannot be read as JSON ({error})", "Make the folder anew") from error
+    if not isinstance(value, dict):
+        raise ArtefactError(str(path), "does not hold a JSON object", "Make the folder anew")
+    return value
+
+
+def check_version(path: Path, meta: dict[str, Any], version: int) -> None:
+    """Raises ArtefactError where the artefact's schema version is not `version`."""
+    found = meta.get("schema_version")
+    if found != version:
+        raise ArtefactError(
+            str(path), f"schema version {found!r}", f"This recenv reads version {version}: make it anew"
+        )
+
+
+def verify_hashes(folder: Path, meta: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Raises ArtefactError where a file is missing or does not have its hash."""
+    hashes = meta.get("hashes", {})
+    for name in names:
+        if not (folder / name).is_file():
+            raise ArtefactError(str(folder / name), "is missing", "Make the folder anew")
+        if file_hash(folder / name) != hashes.get(name):
+            raise ArtefactError(str(folder / name), "was changed after it was written", "Make the folder anew")

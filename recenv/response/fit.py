@@ -1,0 +1,211 @@
+"""From tables to a world and its judge: two response models on disjoint users, one catalogue, one state rule."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recenv.core import rng
+from recenv.core.artefacts import file_hash
+from recenv.core.encoding import ProfileEncoder
+from recenv.core.errors import InputError
+from recenv.data.schema import Dataset, require_fittable
+from recenv.response import catalogue as cat
+from recenv.response.log import Log, encode_log
+from recenv.response.replay import Replayed, replay
+from recenv.response.rows import SPLITS, TrainingRows
+from recenv.response.starts import choose_sessions, start_states
+from recenv.response.train import TrainConfig, train
+from recenv.state import StateSpec
+from recenv.trust.fidelity import quick_fidelity
+from recenv.world import World, action_table, judge_path, nearest, with_copies
+
+ROLES = ("train", "judge")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a world is made from a data set.
+
+    Args:
+        seed: of the users' division, the networks and the start states.
+        vector_dim: most dimensions of an item vector.
+        half_life_days: days in which a user's decayed interests lose half their mass.
+        start_states: most snapshots of users kept in each world.
+        segments: most groups of users that copy may affect differently.
+        horizon: slots in a session; from the logs if None.
+        seconds_per_slot: clock of a session; from the logs if None.
+        training: of the response model.
+    """
+
+    seed: int = 0
+    vector_dim: int = 32
+    half_life_days: float = 30.0
+    start_states: int = 6000
+    segments: int = 4
+    horizon: int | None = None
+    seconds_per_slot: int | None = None
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass
+class Shared:
+    """What a world and its judge have in common."""
+
+    dataset: Dataset
+    items: pd.DataFrame
+    encoder: ProfileEncoder
+    profile: NDArray[np.float32]
+    spec: StateSpec
+    centroids: NDArray[np.float32]
+    logs: tuple[Log, Log]
+
+
+def fit_worlds(data: str | Path, out: str | Path, options: FitOptions, progress: bool = True) -> tuple[World, World]:
+    """Fit a world at `out` and its judge at `out`-judge, on disjoint users; the test slice is not read.
+
+    The state rule, the item vectors (from the world's own users) and the action table are shared; response models,
+    item rates and start states are each world's own.
+
+    Returns:
+        (world, judge), saved, each with `fidelity.json` on the validation slice.
+
+    Raises:
+        InputError: the data cannot carry a model (one user, no response, ...), or a folder is not empty.
+    """
+    for folder in (Path(out), judge_path(out)):
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(str(folder), "exists and is not empty", "Choose another --out")
+    dataset = Dataset.load(data)
+    require_fittable(dataset)
+    shared = prepare(dataset, options)
+    source_hash = file_hash(Path(data) / "meta.json")
+    worlds = []
+    for role, log, folder in zip(ROLES, shared.logs, (Path(out), judge_path(out))):
+        world, fidelity = _fit_one(shared, log, role, folder.name, source_hash, options, progress)
+        world.save(folder)
+        write_fidelity(folder, fidelity)
+        worlds.append(world)
+    return worlds[0], worlds[1]
+
+
+def write_fidelity(folder: Path, fidelity: dict[str, Any]) -> None:
+    """Write `fidelity.json` beside a world."""
+    text = json.dumps(fidelity, indent=1, sort_keys=True, allow_nan=False)
+    (folder / "fidelity.json").write_text(text + "\n", encoding="utf-8")
+
+
+def prepare(dataset: Dataset, options: FitOptions) -> Shared:
+    """Encode users, divide them in two halves, and fix the catalogue and the state rule."""
+    items = dataset.items.sort_values("item_id").reset_index(drop=True)
+    halves = divide_users(dataset.events["user_id"].unique().astype(str), options.seed)
+    copies = dataset.copies["copy_id"].astype(str).tolist()
+    logs = tuple(encode_log(dataset, items["item_id"].tolist(), half, copies) for half in halves)
+    users = dataset.users.drop(columns="user_id")
+    encoder = ProfileEncoder.fit({c: users[c].tolist() for c in users.columns})
+    profile = encoder.encode({c: users[c].tolist() for c in users.columns}, len(users))
+    category, n_categories = cat.category_index(items["category"].astype(str).tolist())
+    spec = StateSpec(
+        item_vectors=cat.vectors(items, logs[0], options.vector_dim),
+        item_category=category,
+        n_categories=n_categories,
+        profile_dim=encoder.size,
+        context_dim=logs[0].context.shape[1],
+        half_life=max(1, int(options.half_life_days * 86_400)),
+        exposures_count=logs[0].observed,
+        calendar=dataset.meta["time"] == "utc",
+    )
+    return Shared(dataset, items, encoder, profile, spec, cat.centroids(profile, options.segments), (logs[0], logs[1]))
+
+
+def divide_users(user_ids: NDArray[Any], seed: int) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Two halves of the users, by a draw keyed on each user's own id: sorted arrays of str.
+
+    Raises:
+        InputError: fewer than two users.
+    """
+    if len(user_ids) < 2:
+        raise InputError("events", f"{len(user_ids)} user", "World and judge need disjoint users: bring more logs")
+    ids = np.sort(user_ids.astype(np.str_))
+    draw = rng.bits(seed, [cat.stable_word(i) for i in ids])
+    order = np.argsort(draw, kind="stable")
+    half = len(ids) // 2
+    return np.sort(ids[order[:half]]), np.sort(ids[order[half:]])
+
+
+def users_of(shared: Shared, log: Log) -> NDArray[np.int64]:
+    """(log.n_users,) rows of the users table."""
+    rows = pd.Index(shared.dataset.users["user_id"].astype(str)).get_indexer(pd.Index(log.user_id.astype(object)))
+    if (rows < 0).any():
+        missing = log.user_id[int(np.argmin(rows))]
+        raise InputError("users", f"no row for user {missing!r}", "Prepare the data anew")
+    return rows
+
+
+def training_rows(
+    shared: Shared, log: Log, options: FitOptions, label: str, progress: bool = True
+) -> tuple[Replayed, NDArray[np.int64]]:
+    """Replay one half of the users; also the sessions whose start states were kept."""
+    users = users_of(shared, log)
+    sessions = choose_sessions(log, options.start_states, options.seed)
+    done = replay(shared.spec, log, shared.profile[users], log.scored, sessions, progress, label)
+    done.rows.user = users[log.user[done.row]].astype(np.int32)
+    return done, users
+
+
+def _fit_one(
+    shared: Shared, log: Log, role: str, name: str, source_hash: str, options: FitOptions, progress: bool
+) -> tuple[World, dict[str, Any]]:
+    done, users = training_rows(shared, log, options, f"replay ({role})", progress)
+    base = cat.measure(shared.spec, shared.items, log)
+    features = cat.item_features(shared.items, base)
+    seed = options.seed * 2 + ROLES.index(role)
+    response = train(done.rows, shared.spec.item_vectors, features, options.training, seed, progress)
+    exp = [c for c in shared.dataset.events.columns if c.startswith("exp_")]
+    reference, unshown = (_exp(shared.dataset.meta[key], exp) for key in ("exp_reference", "exp_unshown"))
+    item, copy = action_table(shared.spec.n_items, np.zeros(0, np.int32))
+    segment = nearest(shared.centroids, shared.profile)
+    world = World(
+        meta=cat.meta(shared, log, role, name, source_hash, options),
+        spec=shared.spec,
+        items=pa.Table.from_pandas(shared.items, preserve_index=False),
+        users=pa.Table.from_pandas(shared.dataset.users.iloc[users], preserve_index=False),
+        copies=pa.Table.from_pandas(shared.dataset.copies.iloc[:0], preserve_index=False),
+        item_features=features,
+        item_rate=base.rate,
+        logged_rates=cat.logged_rates(log, segment[users], len(shared.centroids), shared.spec.n_items),
+        segment_centroids=shared.centroids,
+        revenue_per_purchase=base.revenue,
+        exp_reference=reference,
+        exp_unshown=unshown,
+        action_item=item,
+        action_copy=copy,
+        response=response,
+        start=start_states(shared.dataset, log, done, users, exp),
+    )
+    if len(shared.dataset.copies):
+        copies = pa.Table.from_pandas(shared.dataset.copies, preserve_index=False)
+        world = with_copies(world, copies, options.seed, world_seed=1000 * (options.seed + 1) + ROLES.index(role))
+    fidelity = measure_fidelity(world, done.rows, segment[done.rows.user], "validation", options.seed)
+    return world, fidelity
+
+
+def measure_fidelity(
+    world: World, rows: TrainingRows, segment: NDArray[np.int32], split: str, seed: int, n_boot: int = 200
+) -> dict[str, Any]:
+    """Fidelity of a world's response model on one split; base and item rates come from the train split."""
+    if not (rows.split == SPLITS.index(split)).any():
+        raise InputError("split", f"no rows of split {split!r}", "Fit on logs that reach into it")
+    figures = quick_fidelity(world.response, rows, segment, split, n_boot=n_boot, seed=seed)
+    return {"split": split, "world": world.meta["name"], "exposure": world.meta["exposure"], **figures}
+
+
+def _exp(declared: dict[str, float], columns: list[str]) -> NDArray[np.float32]:
+    return np.array([declared.get(c, 0.0) for c in columns], np.float32)

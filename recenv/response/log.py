@@ -1,0 +1,176 @@
+"""A data set's events as integer arrays, ready to be replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from recenv.data.columns import EVENT_KINDS, SPLITS
+from recenv.data.schema import Dataset, clock
+from recenv.response.features import treatment
+from recenv.state import CART, CLICK, EXPOSURE, PURCHASE, VIEW
+
+IMPRESSION, OPPORTUNITY = EVENT_KINDS.index("impression"), EVENT_KINDS.index("opportunity")
+_OWN_ACTS = {EVENT_KINDS.index("view"): VIEW, EVENT_KINDS.index("cart"): CART, EVENT_KINDS.index("purchase"): PURCHASE}
+
+
+@dataclass
+class Log:
+    """n events of some users, sorted by (user, time, session, kind, item).
+
+    Args:
+        user: (n,) int32, number among `user_id`. item: (n,) int32, catalogue index. kind: (n,) int8, index into
+            `EVENT_KINDS`. time: (n,) int64 seconds. session: (n,) int64, number in the whole data set.
+        copy: (n,) int32, -1 where none. click, purchase, leave, revenue: (n,) float32, NaN = not recorded.
+        weight: (n,) float32. split: (n,) int8, index into `SPLITS`. treat: (n, 1 + E) float32, [shown, exp_*].
+        context: (n, C) float32. user_id: (U,) str. observed: whether exposures were observed rather than derived.
+    """
+
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    kind: NDArray[np.int8]
+    time: NDArray[np.int64]
+    session: NDArray[np.int64]
+    copy: NDArray[np.int32]
+    click: NDArray[np.float32]
+    purchase: NDArray[np.float32]
+    leave: NDArray[np.float32]
+    revenue: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    split: NDArray[np.int8]
+    treat: NDArray[np.float32]
+    context: NDArray[np.float32]
+    user_id: NDArray[np.str_]
+    observed: bool
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_id)
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(n,) impressions."""
+        return self.kind == IMPRESSION
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """(n,) rows that carry a response: impressions and opportunities."""
+        return (self.kind == IMPRESSION) | (self.kind == OPPORTUNITY)
+
+    def state_events(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """Rows and state kinds (`recenv.state.KINDS`) of the events that move the state on.
+
+        An impression is an exposure (where exposures were observed), then its click, then its purchase; a response to
+        an opportunity counts likewise, without exposure.
+        """
+        rows, kinds = [], []
+
+        def add(mask: NDArray[np.bool_], kind: int) -> None:
+            found = np.flatnonzero(mask)
+            rows.append(found)
+            kinds.append(np.full(len(found), kind, np.int8))
+
+        if self.observed:
+            add(self.shown, EXPOSURE)
+        add(self.scored & (self.click == 1.0), CLICK)
+        add(self.scored & (self.purchase == 1.0), PURCHASE)
+        for kind, act in _OWN_ACTS.items():
+            add(self.kind == kind, act)
+        return np.concatenate(rows), np.concatenate(kinds)
+
+
+def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_], copy_ids: list[str]) -> Log:
+    """Events of the given users as arrays.
+
+    Args:
+        dataset: checked tables. item_ids, copy_ids: in index order. user_ids: sorted, the users wanted.
+    """
+    sessions = session_numbers(dataset)
+    user = _codes(dataset.events["user_id"], list(user_ids))
+    mine = user >= 0
+    events = dataset.events[mine]
+    exp = [c for c in events.columns if c.startswith("exp_")]
+    ctx = [c for c in events.columns if c.startswith("ctx_")]
+    unshown = np.array([dataset.meta["exp_unshown"].get(c, 0.0) for c in exp], np.float32)
+    kind = _categories(events["kind"], EVENT_KINDS)
+    exposure = events[exp].to_numpy(np.float32)
+    # A product that is not on show keeps its own exp_* where they were logged (a discount, say).
+    treat = treatment(np.ones(len(events), bool), np.where(np.isnan(exposure), unshown, exposure), unshown)
+    treat[:, 0] = kind == IMPRESSION
+    log = Log(
+        user=user[mine].astype(np.int32),
+        item=_codes(events["item_id"], item_ids).astype(np.int32),
+        kind=kind,
+        time=clock(events, dataset.meta),
+        session=sessions[mine],
+        copy=_codes(events["copy_id"], copy_ids).astype(np.int32),
+        click=events["click"].to_numpy(np.float32),
+        purchase=events["purchase"].to_numpy(np.float32),
+        leave=np.full(len(events), np.nan, np.float32),
+        revenue=events["revenue"].to_numpy(np.float32),
+        weight=events["weight"].to_numpy(np.float32),
+        split=_categories(events["split"], SPLITS),
+        treat=treat,
+        context=np.nan_to_num(events[ctx].to_numpy(np.float32)),
+        user_id=user_ids,
+        observed=dataset.meta["exposure"] == "observed",
+    )
+    log = _sorted(log)
+    log.leave = _leave(log)
+    return log
+
+
+def session_numbers(dataset: Dataset) -> NDArray[np.int64]:
+    """(rows,) number of each event's session, counted over the whole data set."""
+    codes, _ = pd.factorize(dataset.events["user_id"].astype(str) + "\x1f" + dataset.events["session_id"].astype(str))
+    return codes.astype(np.int64)
+
+
+def slots(log: Log) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Slots of the log (moments with an impression): first row of each, its session, and its number in the session."""
+    rows = np.flatnonzero(log.shown)
+    key = np.stack([log.user[rows], log.session[rows], log.time[rows]])
+    fresh = np.ones(len(rows), bool)
+    fresh[1:] = (key[:, 1:] != key[:, :-1]).any(axis=0)
+    first = rows[fresh]
+    session = log.session[first]
+    begins = np.ones(len(first), bool)
+    begins[1:] = session[1:] != session[:-1]
+    start = np.maximum.accumulate(np.where(begins, np.arange(len(first)), 0))
+    return first, session, np.arange(len(first)) - start
+
+
+def _leave(log: Log) -> NDArray[np.float32]:
+    """1 where a session ended after this slot; NaN where exposures are not observed, sessions hold one slot, or the
+    session had reached the log's longest length (then it may have been cut off)."""
+    leave = np.full(len(log.user), np.nan, np.float32)
+    if not log.observed:
+        return leave
+    first, session, number = slots(log)
+    if not len(first) or number.max() == 0:
+        return leave
+    last = np.ones(len(first), bool)
+    last[:-1] = session[1:] != session[:-1]
+    of_slot = np.where(number == number.max(), np.float32(np.nan), last.astype(np.float32))
+    rows = np.flatnonzero(log.shown)
+    leave[rows] = of_slot[np.searchsorted(first, rows, side="right") - 1]
+    return leave
+
+
+def _codes(values: pd.Series, levels: list[str]) -> NDArray[np.int64]:
+    return pd.Index(levels, dtype="object").get_indexer(pd.Index(values.astype("object")))
+
+
+def _categories(values: pd.Series, levels: tuple[str, ...]) -> NDArray[np.int8]:
+    return np.asarray(pd.Categorical(values, categories=list(levels)).codes, np.int8)
+
+
+def _sorted(log: Log) -> Log:
+    order = np.lexsort((log.item, log.kind, log.session, log.time, log.user))
+    for name, value in vars(log).items():
+        if isinstance(value, np.ndarray) and name != "user_id":
+            setattr(log, name, value[order])
+    return log
