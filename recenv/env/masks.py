@@ -1,0 +1,68 @@
+"""Which actions are allowed: what is on offer, less what was shown in this session and what rules exclude."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.env.options import EnvOptions
+from recenv.state import Ints
+
+if TYPE_CHECKING:
+    from recenv.world import World
+
+
+class Masks:
+    """(N, A) marks of allowed actions, kept up to date instead of rebuilt; action 0 (show nothing) always is.
+
+    Args:
+        world: gives offers and the action table. n: number of parallel sessions. options: resolved options.
+    """
+
+    def __init__(self, world: World, n: int, options: EnvOptions) -> None:
+        self.world = world
+        self.logged = options.candidates == "logged"
+        self.forbid = options.repeats == "forbid"
+        self.allowed_items = np.ones(world.n_items, bool)
+        if options.exclude:
+            excluded = set(options.exclude)
+            self.allowed_items[[i in excluded for i in world.items.column("item_id").to_pylist()]] = False
+        self.table = np.zeros((n, world.n_actions), bool)
+        self.everything = self._actions(self.allowed_items)
+
+    def _actions(self, items: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(A,) marks of the actions that show one of the marked items, and of action 0."""
+        result = items[self.world.action_item]
+        result[0] = True
+        return result
+
+    def begin(self, rows: Ints, start_rows: Ints) -> None:
+        """New sessions of `rows` (n,) in `start_rows` (n,)."""
+        if not self.logged:
+            self.table[rows] = self.everything
+            return
+        for row, start in zip(rows, start_rows):
+            items, _ = self.world.start.offers(int(start))
+            offered = np.zeros(self.world.n_items, bool)
+            offered[items] = True
+            self.table[row] = self._actions(offered & self.allowed_items)
+
+    def shown(self, rows: Ints, items: Ints) -> None:
+        """Items (n,) were shown in `rows` (n,): not again in this session, where repeats are forbidden."""
+        if not self.forbid:
+            return
+        start = self.world.item_action_start
+        width = start[items + 1] - start[items]
+        if not len(rows):
+            return
+        if (width == width[0]).all():
+            self.table[rows[:, None], start[items][:, None] + np.arange(width[0])] = False
+            return
+        for row, item in zip(rows, items):
+            self.table[row, start[item] : start[item + 1]] = False
+
+    def allows(self, actions: Ints) -> NDArray[np.bool_]:
+        """(N, k) whether each action (N, k) is allowed now."""
+        return self.table[np.arange(len(actions))[:, None], actions]

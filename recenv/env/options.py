@@ -1,0 +1,169 @@
+"""Options of an environment: one frozen dataclass, checked against what the world supports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from recenv.core.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from recenv.world import World
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "reward": (None, "incremental", "gross"),
+    "reward_mode": ("sampled", "expected"),
+    "observation": ("summary", "full"),
+    "slate_response": ("independent", "cascade", "position", "choice"),
+    "candidates": (None, "logged", "all"),
+    "repeats": (None, "forbid", "allow"),
+    "invalid_action": ("null", "raise"),
+    "split": ("train", "validation", "test"),
+    "leave": (None, "model", "never"),
+}
+WEIGHTS = ("w_click", "w_purchase", "w_revenue")
+
+
+@dataclass(frozen=True)
+class EnvOptions:
+    """What a `recenv` environment can be told.
+
+    Args:
+        reward: `incremental` (expectation if shown minus expectation if not shown) or `gross`. None: incremental where
+            the world knows both.
+        reward_mode: `sampled` responses or their `expected` values. What happens to the user is sampled in both.
+        observation: `summary` (profile, sums, counts, context) or `full` (adds memory, categories and recent events).
+        slate: number of items shown at once.
+        slate_response: how the items of a slate share the user's response: `independent`, `cascade` (a response ends
+            the examination), `position` (examination by rank 1 / log2(1 + rank), assumed, times relevance) or `choice`
+            (multinomial over odds, with no choice).
+        horizon: slots in a session. None: as the world's logs have it. 1: a one-shot session, ends by `terminated`.
+        candidates: `logged` (what was on offer in the start state's visit) or `all` (extrapolation). None: logged where
+            the logs tell.
+        repeats: whether an item may be shown twice in a session: `forbid` or `allow`. None: as in the logs.
+        invalid_action: a masked action shows nothing and costs an exposure (`null`) or is refused (`raise`).
+        w_click: reward of a click. None: 1 where clicks are the only response, else 0.
+        w_purchase: reward of a purchase. None: 1 where the world has purchases.
+        w_revenue: reward of one unit of revenue. None: 0.
+        cost: cost of each exposure.
+        split: whose start states are used: `train`, `validation` or `test`.
+        seconds_per_slot: seconds by which the clock moves after each slot. None: as the world declares.
+        leave: whether users leave by the `model` or `never`. None: by the model where the logs tell.
+        exclude: ids of items that are never shown (a business rule).
+    """
+
+    reward: str | None = None
+    reward_mode: str = "sampled"
+    observation: str = "summary"
+    slate: int = 1
+    slate_response: str = "independent"
+    horizon: int | None = None
+    candidates: str | None = None
+    repeats: str | None = None
+    invalid_action: str = "null"
+    w_click: float | None = None
+    w_purchase: float | None = None
+    w_revenue: float | None = None
+    cost: float = 0.0
+    split: str = "train"
+    seconds_per_slot: int | None = None
+    leave: str | None = None
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise InputError(name, f"{value!r}", f"Choose one of {', '.join(str(v) for v in allowed)}.")
+        _whole("slate", self.slate, 1)
+        for name, least in (("horizon", 1), ("seconds_per_slot", 0)):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), least)
+        for name in (*WEIGHTS, "cost"):
+            _finite(name, getattr(self, name))
+        if self.cost < 0:
+            raise InputError("cost", f"{self.cost}", "Give a cost of 0 or more.")
+        if isinstance(self.exclude, str) or not all(isinstance(i, str) for i in self.exclude):
+            raise InputError("exclude", f"{self.exclude!r}", "Give a list of item ids (strings).")
+        object.__setattr__(self, "exclude", tuple(self.exclude))
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any]) -> EnvOptions:
+        """Options from keyword arguments.
+
+        Raises:
+            InputError: an option that does not exist, or a value out of range.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InputError(f"option {name!r}", "does not exist", f"Known options: {', '.join(known)}.")
+        return cls(**values)
+
+    def resolve(self, world: World) -> EnvOptions:
+        """The options with every None replaced by what the world's logs support.
+
+        Raises:
+            UnsupportedError: the world cannot give what is asked (its logs or its model do not tell).
+            InputError: an excluded item that is not in the catalogue, or a slate longer than the catalogue.
+        """
+        values: dict[str, Any] = {
+            "reward": self.reward or ("incremental" if world.has_unshown else "gross"),
+            "candidates": self.candidates or ("logged" if world.offers_known else "all"),
+            "repeats": self.repeats or ("allow" if world.repeats_logged else "forbid"),
+            "leave": self.leave or ("model" if world.leave_known else "never"),
+            "horizon": int(world.horizon_default) if self.horizon is None else self.horizon,
+            "seconds_per_slot": int(world.seconds_per_slot) if self.seconds_per_slot is None else self.seconds_per_slot,
+        }
+        result = replace(self, **values, **_weights(self, world.responses))
+        _supported(result, world)
+        return result
+
+
+def _weights(options: EnvOptions, responses: tuple[str, ...]) -> dict[str, float]:
+    """Reward weights; unset ones count purchases, or clicks where there are none."""
+    defaults = {
+        "w_click": 0.0 if "purchase" in responses else 1.0,
+        "w_purchase": 1.0 if "purchase" in responses else 0.0,
+        "w_revenue": 0.0,
+    }
+    if any(getattr(options, name) is not None for name in WEIGHTS):
+        defaults = dict.fromkeys(WEIGHTS, 0.0)
+    return {n: defaults[n] if getattr(options, n) is None else float(getattr(options, n)) for n in WEIGHTS}
+
+
+def _supported(options: EnvOptions, world: World) -> None:
+    for name in WEIGHTS:
+        response = name.removeprefix("w_")
+        if getattr(options, name) and response not in world.responses:
+            have = ", ".join(world.responses)
+            raise UnsupportedError(name, f"the world's logs hold no {response}", f"They hold: {have}.")
+    if options.reward == "incremental" and not world.has_unshown:
+        raise UnsupportedError(
+            "reward='incremental'", "this world does not know what happens to items not shown", "Use reward='gross'."
+        )
+    if options.candidates == "logged" and not world.offers_known:
+        raise UnsupportedError(
+            "candidates='logged'", "the logs do not tell what was on offer", "Use candidates='all' (extrapolation)."
+        )
+    if options.leave == "model" and not world.leave_known:
+        raise UnsupportedError("leave='model'", "the logs do not tell when users leave", "Use leave='never'.")
+    if options.slate > world.n_items:
+        raise InputError("slate", f"{options.slate}", f"The catalogue has {world.n_items} items.")
+    unknown = sorted(set(options.exclude) - set(world.items.column("item_id").to_pylist())) if options.exclude else []
+    if unknown:
+        raise InputError("exclude", f"no item {unknown[0]!r}", "Give item ids of this world's catalogue.")
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(name, f"{value!r}", f"Give a whole number of {least} or more.")
+
+
+def _finite(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(name, f"{value!r}", "Give a finite number.")

@@ -1,0 +1,400 @@
+"""The batched core: N users' sessions side by side, each a pure function of (seed, environment index, episode, actions)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.core import rng
+from recenv.core.errors import InputError
+from recenv.env import slate
+from recenv.env.learned import LearnedResponse, ResponseProtocol
+from recenv.env.masks import Masks
+from recenv.env.options import EnvOptions
+from recenv.env.prepared import load_world, prepared
+from recenv.env.reward import reward_terms, total, value
+from recenv.observation import bounds, layout, observe
+from recenv.response.forward import Prediction, sigmoid
+from recenv.state import CLICK, EXPOSURE, PURCHASE, Floats, Ints, apply, begin_session, new_state
+
+if TYPE_CHECKING:
+    from recenv.world import World
+
+_NEVER_ENDED = -1
+_DRAWS = ("click", "purchase", "choice")
+
+
+@dataclass
+class Response:
+    """What one slot of N sessions brings, before the users move on.
+
+    items, copies (N, k) int32, -1 where nothing is shown; shown (N, k) bool: slots that get a response; click, purchase
+    (N, k) bool, sampled; leave_logit (N,) float64, NaN where unknown; amounts: (N,) float64 by name (see `Simulator.step`).
+    """
+
+    items: NDArray[np.int32]
+    copies: NDArray[np.int32]
+    shown: NDArray[np.bool_]
+    click: NDArray[np.bool_]
+    purchase: NDArray[np.bool_]
+    leave_logit: NDArray[np.float64]
+    amounts: dict[str, NDArray[np.float64]]
+
+
+@dataclass
+class Outcome:
+    """Result of a step: obs (N, size) float32 (the last one of an ended session is its own user's), reward (N,) float64,
+    terminated and truncated (N,) bool, info: arrays of N rows. Nothing in it is written to again."""
+
+    obs: Floats
+    reward: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    info: dict[str, Any]
+
+
+class Simulator:
+    """N sessions of simulated users.
+
+    A step is `respond` (what the users do, given what is shown) followed by `advance` (their states move on), so that
+    logged responses can be forced. Ended sessions stay as they are until `restart`; random numbers are keyed by
+    (seed, environment index, episode, step), so when a session is restarted changes nothing in it.
+
+    Args:
+        world: the world. n: number of sessions. options: see `EnvOptions`.
+        response: how users respond; the world's own model where None.
+        env_index: index of the first session; session i draws as environment `env_index + i`.
+
+    Raises:
+        UnsupportedError: the world cannot give what the options ask.
+        InputError: the world has no start state of the split.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        n: int,
+        options: EnvOptions | None = None,
+        response: ResponseProtocol | None = None,
+        env_index: int = 0,
+    ) -> None:
+        self.world, self.n = world, n
+        self.options = (options or EnvOptions()).resolve(world)
+        self.response = LearnedResponse(world, n) if response is None else response
+        self.starts = np.asarray(world.start.of_split(self.options.split), np.int64)
+        self.masks_ = Masks(world, n, self.options)
+        self.layout = layout(world.spec, self.options.observation)
+        self.low, self.high = bounds(world.spec, world.n_copies, self.options.observation)
+        self.summary_size = max(stop for _, stop in layout(world.spec).values())
+        self._allocate(env_index)
+
+    def _allocate(self, env_index: int) -> None:
+        n, world = self.n, self.world
+        self.rows = np.arange(n)
+        self.index = env_index + np.arange(n, dtype=np.int64)
+        self.seed = np.zeros(n, np.int64)
+        self.episode = np.full(n, _NEVER_ENDED, np.int64)
+        self.step_count = np.zeros(n, np.int64)
+        self.start_row = np.zeros(n, np.int64)
+        self.now = np.zeros(n, np.int64)
+        self.context = np.zeros((n, world.spec.context_dim), np.float32)
+        self.state = new_state(world.spec, np.zeros((n, world.spec.profile_dim), np.float32))
+        self.raw = np.zeros((n, len(self.low)), np.float32)
+        self.leaving = np.zeros(n, bool)
+        k = self.options.slate
+        names = [name for name in _DRAWS for _ in range(k)] + ["leave"]
+        self._streams = np.array([rng.STREAMS[name] for name in names], np.int64)
+        self._slots = np.array([*list(range(k)) * len(_DRAWS), 0], np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and worker processes: a world on disk goes by its path, its model is made anew."""
+        kept = dict(self.__dict__)
+        if isinstance(self.response, LearnedResponse):
+            kept["response"] = self.response.segment
+        if self.world.path is not None:
+            kept["world"] = str(self.world.path)
+            kept["masks_"] = self.masks_.table
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update(kept)
+        if isinstance(kept["world"], str):
+            self.world = load_world(kept["world"])
+            self.masks_ = Masks(self.world, self.n, self.options)
+            self.masks_.table = kept["masks_"]
+        if isinstance(kept["response"], np.ndarray):
+            self.response = LearnedResponse(self.world, self.n)
+            self.response.segment = kept["response"]
+
+    def reset(
+        self, seed: int | Ints | None = None, rows: Ints | None = None, start_rows: Ints | None = None
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """Begin new sessions; with `seed` (one, or one per row) their episodes count from 0 again.
+
+        Returns:
+            observations (n, size) and start states (n,) of `rows` (all where None).
+        """
+        rows = self.rows if rows is None else np.asarray(rows)
+        if seed is not None:
+            self.seed[rows] = seed
+            self.episode[rows] = _NEVER_ENDED
+        self.restart(rows, start_rows)
+        return self.observations(rows), self.start_row[rows].copy()
+
+    def restart(self, rows: Ints, start_rows: Ints | None = None) -> None:
+        """The next episode of each of `rows` (n,) distinct, in a start state drawn from the split (or in those given)."""
+        self.episode[rows] += 1
+        self.step_count[rows] = 0
+        self.leaving[rows] = False
+        if start_rows is None:
+            u = rng.uniform(self.seed[rows], self.index[rows], self.episode[rows], 0, rng.STREAMS["start"], 0)
+            start_rows = self.starts[(u * len(self.starts)).astype(np.int64)]
+        start_rows = np.asarray(start_rows, np.int64)
+        start = self.world.start
+        self.start_row[rows] = start_rows
+        self.state.put(rows, start.state(self.world.spec, start_rows))
+        self.now[rows] = start.clock[start_rows]
+        self.context[rows] = start.context[start_rows]
+        begin_session(self.state, rows, self.now[rows])
+        self.masks_.begin(rows, start_rows)
+        self.response.begin(rows, start_rows)
+        self._refresh(rows)
+
+    def observations(self, rows: Ints | None = None) -> Floats:
+        """Observations of `rows` (all where None), clipped to the bounds; new arrays."""
+        raw = self.raw if rows is None else self.raw[rows]
+        return np.clip(raw, self.low, self.high)
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(N, A) allowed actions of this moment; a copy."""
+        return self.masks_.table.copy()
+
+    def step(self, actions: Ints) -> Outcome:
+        """One slot of every session.
+
+        Args:
+            actions: (N, k) or, for a slate of 1, (N,) integers below the number of actions.
+
+        Returns:
+            the outcome; `info` holds (N,) arrays `start_row click purchase revenue expected_click expected_purchase
+            expected_revenue unshown_* cost gross incremental invalid duplicate clipped left` and, by name, `reward_terms`
+            (responses that the logs do not hold are absent); `gross` and `incremental` are expected values in reward units,
+            less cost.
+
+        Raises:
+            InputError: wrong shape or type, an action outside the table, or a masked one under `invalid_action="raise"`.
+        """
+        response = self.respond(actions)
+        terms = reward_terms(self.options, response.amounts)
+        self.leaving = self._leave(response)
+        self.advance(response.items, response.copies, response.click, response.purchase, response.shown)
+        over = self.step_count >= self.options.horizon
+        terminated = self.leaving | over if self.options.horizon == 1 else self.leaving.copy()
+        obs = self.observations()
+        info: dict[str, Any] = {"start_row": self.start_row.copy(), **response.amounts, "reward_terms": terms}
+        info["left"] = self.leaving.copy()
+        info["clipped"] = (obs != self.raw).sum(axis=1)
+        info["item"], info["copy"] = response.items, response.copies
+        return Outcome(obs, total(terms), terminated, over & ~terminated, info)
+
+    def respond(self, actions: Ints) -> Response:
+        """What users do, given `actions` (N, k): predicted, drawn, nothing moved on."""
+        actions = self._check(actions)
+        items = self.world.action_item[actions].astype(np.int32)
+        copies = self.world.action_copy[actions].astype(np.int32)
+        allowed = self.masks_.allows(actions)
+        if self.options.invalid_action == "raise" and not allowed.all():
+            row, slot = np.argwhere(~allowed)[0]
+            raise InputError("action", f"{actions[row, slot]} of session {row} is masked", "See action_masks().")
+        items[~allowed], copies[~allowed] = -1, -1
+        again = _repeated(items)
+        shown = (items >= 0) & ~again
+        prediction, unshown = self._predict(items, copies, shown)
+        amounts, click, purchase, leave = self._draw(prediction, unshown, items, shown)
+        exposures = (items >= 0).sum(axis=1) + (~allowed).sum(axis=1)
+        amounts["cost"] = self.options.cost * exposures.astype(np.float64)
+        self._values(amounts)
+        amounts["invalid"] = (~allowed).sum(axis=1)
+        amounts["duplicate"] = again.sum(axis=1)
+        return Response(items, copies, shown, click, purchase, leave, amounts)
+
+    def advance(
+        self,
+        items: Ints,
+        copies: Ints,
+        click: NDArray[np.bool_],
+        purchase: NDArray[np.bool_],
+        shown: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Move every user on by what was shown and what came of it, all (N, k), and the clock by one slot."""
+        shown = items >= 0 if shown is None else shown
+        for kind, happened in ((EXPOSURE, shown), (CLICK, shown & click), (PURCHASE, shown & purchase)):
+            for j in range(items.shape[1]):
+                rows = np.flatnonzero(happened[:, j])
+                if not len(rows):
+                    continue
+                kinds = np.full(len(rows), kind)
+                apply(self.world.spec, self.state, rows, items[rows, j], kinds, self.now[rows], copies[rows, j])
+        for j in range(items.shape[1]):
+            rows = np.flatnonzero(shown[:, j])
+            self.response.observe(rows, items[rows, j], copies[rows, j], click[rows, j], purchase[rows, j])
+            self.masks_.shown(rows, items[rows, j])
+        self.now += self.options.seconds_per_slot
+        self.step_count += 1
+        self._refresh(self.rows)
+
+    def _check(self, actions: Ints) -> Ints:
+        array = np.asarray(actions)
+        if array.ndim == 1 and self.options.slate == 1:
+            array = array[:, None]
+        if array.shape != (self.n, self.options.slate) or not np.issubdtype(array.dtype, np.integer):
+            what = f"{array.dtype} of shape {array.shape}"
+            raise InputError("action", what, f"Give integers of shape ({self.n}, {self.options.slate}).")
+        if array.size and (array.min() < 0 or array.max() >= self.world.n_actions):
+            what = f"{array.min()}..{array.max()}"
+            raise InputError("action", what, f"Actions run from 0 to {self.world.n_actions - 1}.")
+        return array
+
+    def _refresh(self, rows: Ints) -> None:
+        mode, spec = self.options.observation, self.world.spec
+        if len(rows) == self.n:
+            observe(spec, self.state, self.rows, self.now, self.context, mode, out=self.raw)
+        elif len(rows):
+            self.raw[rows] = observe(spec, self.state, rows, self.now[rows], self.context[rows], mode)
+
+    def _predict(
+        self, items: Ints, copies: Ints, shown: NDArray[np.bool_]
+    ) -> tuple[Prediction | None, Prediction | None]:
+        """Responses of the shown pairs (row by row), shown and not shown; None where there is no such pair or model."""
+        rows, slot = np.nonzero(shown)
+        if not len(rows):
+            return None, None
+        item, copy = items[rows, slot], copies[rows, slot]
+        treat = np.concatenate([np.ones((len(rows), 1), np.float32), self._exposure(rows, item)], axis=1)
+        if not self.world.has_unshown:
+            return self._ask(rows, item, copy, treat, slot), None
+        # Interleaved, so that what a user's pairs have in common is computed once.
+        both = np.repeat(treat, 2, axis=0)
+        both[1::2, 0], both[1::2, 1:] = 0.0, self.world.exp_unshown
+        pair = [np.repeat(a, 2) for a in (rows, item, copy, slot)]
+        result = self._ask(pair[0], pair[1], pair[2], both, pair[3])
+        return _every_second(result, 0), _every_second(result, 1)
+
+    def _ask(self, rows: Ints, item: Ints, copy: Ints, treat: Floats, slot: Ints) -> Prediction:
+        user = self.raw[rows, : self.summary_size]
+        return self.response.predict(self.state, rows, self.now[rows], user, item, copy, treat, slot + 1)
+
+    def _exposure(self, rows: Ints, item: Ints) -> Floats:
+        """(n, E) exp_* of showing `item` (n,): as logged in that visit, or the declared reference."""
+        if self.options.candidates == "logged":
+            return prepared(self.world).offered_exposure(self.start_row[rows], item)
+        return np.broadcast_to(self.world.exp_reference, (len(rows), len(self.world.exp_reference)))
+
+    def _draw(
+        self, prediction: Prediction | None, unshown: Prediction | None, items: Ints, shown: NDArray[np.bool_]
+    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+        """Expected and sampled amounts (N,), sampled click and purchase (N, k), leave logit (N,)."""
+        k, world = self.options.slate, self.world
+        u = self._uniforms()
+        spread = _Spread(shown)
+        click, given = spread.root_and_rest(prediction)  # (N, k) P(root), P(purchase | root)
+        hit = slate.sample(self.options.slate_response, click, u[:, :k], u[:, 2 * k : 3 * k])
+        chance = slate.marginal(self.options.slate_response, click)
+        amounts: dict[str, NDArray[np.float64]] = {}
+        no = np.zeros(shown.shape, bool)
+        sampled_click = hit if "click" in world.responses else no
+        clicks = "click" in world.responses
+        bought = (hit & (u[:, k : 2 * k] < given) if clicks else hit) if "purchase" in world.responses else no
+        expected = {"click": chance, "purchase": chance * given if clicks else chance}
+        without = spread.marginals(unshown, clicks) if world.has_unshown else {}
+        drawn = {"click": sampled_click, "purchase": bought}
+        for name in ("click", "purchase"):
+            if name in world.responses:
+                amounts[name] = drawn[name].sum(axis=1).astype(np.float64)
+                amounts[f"expected_{name}"] = expected[name].sum(axis=1)
+                if world.has_unshown:
+                    amounts[f"unshown_{name}"] = without[name].sum(axis=1)
+        if "revenue" in world.responses:
+            price = np.where(items >= 0, world.revenue_per_purchase[items], 0.0).astype(np.float64)
+            amounts["revenue"] = (bought * price).sum(axis=1)
+            amounts["expected_revenue"] = (expected["purchase"] * price).sum(axis=1)
+            if world.has_unshown:
+                amounts["unshown_revenue"] = (without["purchase"] * price).sum(axis=1)
+        return amounts, sampled_click, bought, spread.mean_leave(prediction)
+
+    def _uniforms(self) -> NDArray[np.float64]:
+        """(N, 3k + 1): of the root response, the purchase and the choice of each slot, and of leaving."""
+        key = (self.seed, self.index, self.episode, self.step_count)
+        return rng.uniform(*(w[:, None] for w in key), self._streams, self._slots)
+
+    def _values(self, amounts: dict[str, NDArray[np.float64]]) -> None:
+        amounts["gross"] = value(self.options, amounts, "expected_") - amounts["cost"]
+        if self.world.has_unshown:
+            amounts["incremental"] = amounts["gross"] - value(self.options, amounts, "unshown_")
+
+    def _leave(self, response: Response) -> NDArray[np.bool_]:
+        """Who leaves after this slot. Assumed: nobody leaves where nothing was shown."""
+        known = np.isfinite(response.leave_logit)
+        if self.options.leave == "never" or not known.any():
+            return np.zeros(self.n, bool)
+        weights = self.response.leave_weights
+        logit = np.where(known, response.leave_logit, 0.0) + weights[0] * response.click.any(axis=1)
+        chance = sigmoid(logit + weights[1] * response.purchase.any(axis=1))
+        return known & (self._uniforms()[:, -1] < chance)
+
+
+class _Spread:
+    """Puts predictions of the shown pairs back into (N, k) tables."""
+
+    def __init__(self, shown: NDArray[np.bool_]) -> None:
+        self.shown = shown
+
+    def table(self, values: Floats | None, fill: float = 0.0) -> NDArray[np.float64]:
+        result = np.full(self.shown.shape, fill)
+        if values is not None:
+            result[self.shown] = values
+        return result
+
+    def root_and_rest(self, prediction: Prediction | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """P(click) and P(purchase | click), or P(purchase) and 1 where clicks are unknown; 0 where nothing is shown."""
+        if prediction is None:
+            return self.table(None), self.table(None)
+        if prediction.click is None:
+            return self.table(prediction.purchase), self.shown.astype(np.float64)
+        return self.table(prediction.click), self.table(prediction.purchase)
+
+    def marginals(self, prediction: Prediction | None, clicks: bool) -> dict[str, NDArray[np.float64]]:
+        root, given = self.root_and_rest(prediction)
+        return {"click": root, "purchase": root * given if clicks else root}
+
+    def mean_leave(self, prediction: Prediction | None) -> NDArray[np.float64]:
+        """(N,) mean leave logit over the slots shown, NaN where there is none."""
+        if prediction is None or prediction.leave_logit is None:
+            return np.full(len(self.shown), np.nan)
+        count = self.shown.sum(axis=1)
+        mean = self.table(prediction.leave_logit).sum(axis=1) / np.maximum(count, 1)
+        return np.where(count > 0, mean, np.nan)
+
+
+def _repeated(items: Ints) -> NDArray[np.bool_]:
+    """(N, k) marks of items that stand in an earlier slot of the same slate."""
+    again = np.zeros(items.shape, bool)
+    for j in range(1, items.shape[1]):
+        again[:, j] = (items[:, :j] == items[:, j : j + 1]).any(axis=1) & (items[:, j] >= 0)
+    return again
+
+
+def _every_second(prediction: Prediction, first: int) -> Prediction:
+    parts = (prediction.click, prediction.purchase, prediction.leave_logit)
+    return Prediction(*(None if p is None else p[first::2] for p in parts))
+
+
+def make_simulator(
+    world: World | str | None, n: int, options: EnvOptions, response: ResponseProtocol | None, env_index: int
+) -> Simulator:
+    """A simulator of a world given by path (None: the bundled one) or as such."""
+    found = load_world(world) if world is None or isinstance(world, str) else world
+    return Simulator(found, n, options, response, env_index)
