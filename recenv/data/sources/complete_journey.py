@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recenv.core import rng
 from recenv.core.errors import InputError
 from recenv.data import catalogue
+from recenv.data.quarantine import ROW, SOURCE, Quarantine
 from recenv.data.schema import EVENT_KINDS, SPLITS, RawTables
 from recenv.data.sources import journey_names as names
 from recenv.data.sources.journey_exposure import Promotions, read_promotions, week_discounts
@@ -79,7 +80,8 @@ def load(path: str | None = None, options: JourneyOptions | None = None) -> RawT
     """
     options = options or JourneyOptions()
     folder = find_files(path)
-    lines, quarantined = _read_lines(folder)
+    quarantine = Quarantine()
+    lines = _read_lines(folder, quarantine)
     products = pd.read_parquet(folder / "products.parquet")
     training = lines[lines["week"] <= LAST_WEEK["train"]]
     chosen = choose_products(training, products, options.items)
@@ -90,10 +92,10 @@ def load(path: str | None = None, options: JourneyOptions | None = None) -> RawT
     wanted = {split: int(getattr(options, f"{split}_rows")) for split in SPLITS}
     rows = list(journey_rows(lines, visits, chosen, promotions, options.seed, wanted, options.promoted_share))
     events = _events(rows, visits, chosen, promotions, discounts)
-    meta = describe(events, visits, discounts, quarantined, options.items)
-    meta["sampling"] = [{"split": s, "kind": r.kind, "weight": r.weight, "rows": len(r.visit)} for s, r in rows]
+    meta = describe(events, options.items)
     users = _users(pd.read_parquet(folder / "demographics.parquet"), visits)
-    return RawTables(events, _items(chosen, products, training), users, None, meta, attributed=True)
+    items = _items(chosen, products, training)
+    return RawTables(events, items, users, None, meta, attributed=True, quarantine=quarantine.frame())
 
 
 def find_files(path: str | None) -> Path:
@@ -131,16 +133,13 @@ def choose_products(lines: pd.DataFrame, products: pd.DataFrame, count: int) -> 
     return ranked[:count]
 
 
-def _read_lines(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    columns = [*LINE_COLUMNS, "transaction_timestamp"]
-    lines = pd.read_parquet(folder / "transactions.parquet", columns=columns)
-    reasons = {
-        "quantity not above zero": lines["quantity"] <= 0,
-        "negative sales value": (lines["quantity"] > 0) & (lines["sales_value"] < 0),
-    }
-    bad = np.logical_or.reduce([mask.to_numpy() for mask in reasons.values()])
-    kept = lines[~bad]
-    return kept, {reason: int(mask.sum()) for reason, mask in reasons.items() if mask.any()}
+def _read_lines(folder: Path, quarantine: Quarantine) -> pd.DataFrame:
+    file = folder / "transactions.parquet"
+    lines = pd.read_parquet(file, columns=[*LINE_COLUMNS, "transaction_timestamp"])
+    lines[SOURCE], lines[ROW] = file.name, np.arange(len(lines))
+    why = np.where(lines["sales_value"] < 0, "negative_revenue", "").astype(object)
+    why[(lines["quantity"] <= 0).to_numpy()] = "quantity_not_positive"
+    return quarantine.sift(lines, why).drop(columns=[SOURCE, ROW])
 
 
 def _choose_households(lines: pd.DataFrame, options: JourneyOptions) -> pd.DataFrame:
@@ -179,8 +178,8 @@ def _events(
     kind = np.repeat([r.kind for _, r in rows], sizes)
     revenue = np.concatenate([r.revenue for _, r in rows]).astype(np.float32)
     act, shelf = kind == "purchase", visits["shelf"].to_numpy()[visit]
-    known = shelf >= 0
-    exposure = {name: np.where(known, table[shelf, item], 0) for name, table in promotions.tables().items()}
+    exposure = {name: table[shelf, item] for name, table in promotions.tables().items()}
+    exposure["exp_discount"] = discounts[item, visits["week"].to_numpy()[visit]]
     return pd.DataFrame(
         {
             "user_id": _take(visits["household_id"], visit),
@@ -192,8 +191,7 @@ def _events(
             "purchase": np.where(act, np.nan, np.repeat([r.bought for _, r in rows], sizes)).astype(np.float32),
             "revenue": revenue,
             "weight": np.repeat([r.weight for _, r in rows], sizes).astype(np.float32),
-            **{name: values.astype(np.float32) for name, values in exposure.items()},
-            "exp_discount": discounts[item, visits["week"].to_numpy()[visit]],
+            **{name: np.where(act, 0.0, values).astype(np.float32) for name, values in exposure.items()},
         }
     )
 
@@ -212,10 +210,10 @@ def _users(demographics: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _items(chosen: NDArray[np.int64], products: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
-    facts = products.set_index("product_id").loc[chosen]
+    facts = products.set_index("product_id").reindex(chosen)
     # Fuel and goods sold by weight count thousandths: one sale of them is one unit.
     units = training["quantity"].where(training["quantity"] <= MOST_UNITS, 1)
-    price = (training["sales_value"] / units).groupby(training["product_id"]).median().loc[chosen].to_numpy()
+    price = (training["sales_value"] / units).groupby(training["product_id"]).median().reindex(chosen).to_numpy()
     codes = zip(facts["product_type"], facts["product_category"])
     sizes = zip(facts["package_size"], facts["department"], price)
     table = {
@@ -230,9 +228,12 @@ def _items(chosen: NDArray[np.int64], products: pd.DataFrame, training: pd.DataF
 
 
 def shop_size(code: str | None, department: str, price: float) -> str:
-    """The size a shopper would name; "loose" for produce whose code is that of the shipping case (bananas, 40 lb)."""
+    """The size a shopper would name; "loose" for produce whose code is that of the shipping case (bananas, 40 lb).
+
+    "" where the code is missing or not understood.
+    """
     text = catalogue.size_text(code)
     amount, unit = catalogue.size_amount(text)
     if department == "PRODUCE" and amount and price / amount < CASE_PRICE.get(unit, 0.0):
         return "loose"
-    return text or UNKNOWN
+    return text

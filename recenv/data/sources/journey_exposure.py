@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,20 +55,20 @@ def read_promotions(file: Path, product_ids: NDArray[np.int64]) -> Promotions:
     columns = ("display_location", "mailer_location")
     catalogue = pa.array(product_ids)
     keys: list[NDArray[np.int64]] = []
-    rows: list[tuple[NDArray[np.int64], ...]] = []
+    rows: list[list[NDArray[Any]]] = []
     for batch in pq.ParquetFile(file, read_dictionary=list(columns)).iter_batches(batch_size=1_000_000):
         keys.append(np.unique(_store_week(batch)))
         kept = batch.filter(pc.is_in(batch["product_id"], value_set=catalogue))
-        there = [pc.not_equal(kept[c].dictionary_decode(), NOWHERE).to_numpy(zero_copy_only=False) for c in columns]
-        rows.append((_store_week(kept), kept["product_id"].to_numpy(), *there))
+        there = [_somewhere(kept[c]) for c in columns]
+        rows.append([_store_week(kept), kept["product_id"].to_numpy(), *there])
     all_keys = np.unique(np.concatenate(keys))
     pair, product, display, mailer = (np.concatenate(part) for part in zip(*rows))
     order = np.argsort(product_ids)
     place = np.searchsorted(all_keys, pair), order[np.searchsorted(product_ids, product, sorter=order)]
     tables = np.zeros((2, len(all_keys), len(product_ids)), bool)
-    for table, there in zip(tables, (display, mailer)):
+    for table, seen in zip(tables, (display, mailer)):
         # A pair of store and week may name a product twice: it is there if any row says so.
-        table[place[0][there], place[1][there]] = True
+        table[place[0][seen], place[1][seen]] = True
     return Promotions(all_keys, tables[0], tables[1])
 
 
@@ -93,6 +94,11 @@ def week_discounts(lines: pd.DataFrame, products: pd.DataFrame, product_ids: NDA
     median = discount.groupby([line[use].astype(np.int64), lines.loc[use, "week"]]).median().unstack()
     table = median.reindex(index=wanted, columns=np.arange(WEEKS + 1)).ffill(axis=1).fillna(0.0)
     return table.to_numpy(np.float32)
+
+
+def _somewhere(locations: Any) -> NDArray[np.bool_]:
+    words = np.array([word != NOWHERE for word in locations.dictionary.to_pylist()], bool)
+    return np.asarray(words[locations.indices.to_numpy()], bool)
 
 
 def _store_week(batch: pa.RecordBatch) -> NDArray[np.int64]:

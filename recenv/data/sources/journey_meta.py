@@ -23,13 +23,13 @@ ASSUMED = [
     "shown to every household there; nobody recorded who saw it.",
     "The propensity of an exposure is unknown: the shop chose promotions by rules that are not in the data.",
     "exp_discount is derived from the purchases themselves: the median fraction off the shelf price over all sales of "
-    "the product's line (maker, type, size) in that week, all stores and households; a week without a sale keeps the week "
-    "before's value.",
+    "the product's line (maker, type, size) in that week, all stores and households; a week without a sale keeps "
+    "the value of the week before.",
     "The order of a visit's products is not recorded: all rows of a visit see the state before it.",
     f"The number of slots of a visit is assumed: {SLOTS}.",
     "When a household leaves a visit is not recorded.",
     "The purchases of visits to stores without promotion data in that week, and all of weeks 1 to "
-    f"{BURN_IN}, are acts of the user's own, without exposure; their exp_display and exp_mailer are 0.",
+    f"{BURN_IN}, are acts of the user's own, without exposure (exp_* 0): weeks 1 to {BURN_IN} only fill histories.",
     "The negatives are a random sample, weight = 1 / sampling rate, so exposures in a user's history are a sample too.",
     "The catalogue is what sold most in the training weeks; the price is the median paid there, and does not move.",
     "Names, categories and sizes are our reading of coded text; several products share a name.",
@@ -37,13 +37,10 @@ ASSUMED = [
 ]
 
 
-def describe(
-    events: pd.DataFrame, visits: pd.DataFrame, discounts: NDArray[np.float32], quarantined: dict[str, int], items: int
-) -> dict[str, Any]:
+def describe(events: pd.DataFrame, items: int) -> dict[str, Any]:
     """The source's part of `meta`."""
     shown = events[(events["kind"] == "impression") & (events["split"] == "train")]
     discount = _weighted_median(shown["exp_discount"].to_numpy(), shown["weight"].to_numpy())
-    starts = visits.groupby("split")["timestamp"].min()
     return {
         "name": f"complete-journey-{items}",
         "source": "complete-journey",
@@ -53,16 +50,11 @@ def describe(
         "exposure": "derived",
         "propensity": "unknown",
         "negatives": "observed",
-        "responses": ["purchase", "revenue"],
-        "time": "utc",
         "currency": "USD",
         "one_visit_rows": True,
         "slots_per_visit": SLOTS,
-        "burn_in_weeks": BURN_IN,
         "exp_reference": {"exp_display": 1.0, "exp_mailer": 1.0, "exp_discount": discount},
         "exp_unshown": {"exp_display": 0.0, "exp_mailer": 0.0, "exp_discount": discount},
-        "split_times": [starts[s].isoformat() for s in ("calibration", "validation", "test") if s in starts.index],
-        "quarantined": quarantined,
         "assumed": list(ASSUMED),
     }
 

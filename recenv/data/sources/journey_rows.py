@@ -39,20 +39,25 @@ def journey_rows(
     wanted: dict[str, int],
     promoted_share: float,
 ) -> Iterator[tuple[str, Rows]]:
-    """All purchases, and a sample of what was not bought, by split and kind."""
+    """All purchases, and a sample of what was not bought, by split and kind.
+
+    `visits` has one row a basket, ascending by basket_id, with split, week and shelf (row of `promotions`, or -1).
+    A visit is scored where its store has promotion data and the burn-in is over; elsewhere purchases are acts.
+    """
     bought = _bought(lines, visits, chosen)
     shelf, promoted = visits["shelf"].to_numpy(), promotions.promoted
     scored = (shelf >= 0) & (visits["week"].to_numpy() > BURN_IN)
     shown = promoted[shelf[bought.visit], bought.item]
+    counted = scored[bought.visit]
     for split in SPLITS:
         inside = visits["split"].to_numpy() == split
-        mine = inside[bought.visit]
-        kinds = {"purchase": ~scored[bought.visit], "impression": shown, "opportunity": ~shown}
+        kinds = {"purchase": ~counted, "impression": counted & shown, "opportunity": counted & ~shown}
         for kind, mask in kinds.items():
-            keep = mine & mask & (scored[bought.visit] | (kind == "purchase"))
+            keep = inside[bought.visit] & mask
             yield split, Rows(kind, True, bought.visit[keep], bought.item[keep], bought.revenue[keep], 1.0)
         pool = np.flatnonzero(inside & scored)
-        weights = _weights(pool, shelf, promoted, mine & scored[bought.visit], shown, wanted[split], promoted_share)
+        mine = inside[bought.visit] & counted
+        weights = _weights(pool, shelf, promoted, mine, shown, wanted[split], promoted_share)
         visit, item, is_shown = _sample(pool, visits, chosen, promoted, bought, weights, seed)
         for kind, mask in (("impression", is_shown), ("opportunity", ~is_shown)):
             zeros = np.zeros(int(mask.sum()))
