@@ -44,8 +44,32 @@ def validate(dataset: Dataset) -> None:
         check_unique(table, getattr(dataset, table), key)
     _check_time(dataset.events, dataset.meta)
     _check_references(dataset)
+    if dataset.offers is not None or dataset.visits is not None:
+        _check_offers(dataset)
     for name in filter(is_feature, dataset.events.columns):
         check_range("events", dataset.events[name], Column(name, "number"))
+
+
+def _check_offers(dataset: Dataset) -> None:
+    """Both tables, their columns, and no item or offer that the other tables do not know."""
+    if dataset.offers is None or dataset.visits is None:
+        raise InputError("offers", "only one of offers and visits is there", "Give both tables or neither.")
+    exp = [name for name in dataset.events.columns if name.startswith("exp_")]
+    for table, wanted in (("offers", ["offer_id", "item_id", *exp]), ("visits", ["session_id", "offer_id"])):
+        missing = [name for name in wanted if name not in getattr(dataset, table)]
+        if missing:
+            raise InputError(table, f"column {missing[0]!r} is missing", "Give it for every row.")
+    for name in exp:
+        check_range("offers", dataset.offers[name], Column(name, "number"))
+    unknown = ~dataset.offers["item_id"].isin(dataset.items["item_id"])
+    if unknown.any():
+        item = dataset.offers.loc[unknown, "item_id"].iloc[0]
+        raise InputError("offers", f"item {item!r} is not in items", "Remove the row or add the item.")
+    lost = ~dataset.visits["offer_id"].isin(dataset.offers["offer_id"])
+    if lost.any():
+        offer = dataset.visits.loc[lost, "offer_id"].iloc[0]
+        raise InputError("visits", f"offer {offer!r} is not in offers", "Remove the row or list the offer.")
+    check_unique("visits", dataset.visits, "session_id")
 
 
 def require_fittable(dataset: Dataset) -> None:

@@ -70,6 +70,8 @@ __all__ = [
 ]
 
 TABLES = ("events", "items", "users", "copies", "quarantine")
+OFFER_TABLES = ("offers", "visits")
+"""Written only where the logs tell what was on offer."""
 DEFAULT_SPLITS = ("train", "calibration", "validation")
 
 
@@ -94,11 +96,17 @@ class RawTables:
     attributed: bool = False
     options: BuildOptions = field(default_factory=BuildOptions)
     quarantine: pd.DataFrame | None = None
+    offers: pd.DataFrame | None = None
+    visits: pd.DataFrame | None = None
 
 
 @dataclass
 class Dataset:
-    """Checked tables and their `meta`; see the module's docstring for the columns."""
+    """Checked tables and their `meta`; see the module's docstring for the columns.
+
+    Where the logs tell what was on offer in a visit: `offers` (offer_id, item_id, exp_*) lists what each offer held and
+    `visits` (session_id, offer_id) which offer a session met; both or neither.
+    """
 
     events: pd.DataFrame
     items: pd.DataFrame
@@ -106,9 +114,11 @@ class Dataset:
     copies: pd.DataFrame
     quarantine: pd.DataFrame
     meta: dict[str, Any]
+    offers: pd.DataFrame | None = None
+    visits: pd.DataFrame | None = None
 
     def save(self, path: str | Path) -> None:
-        """Write the five tables and `meta.json` (with the SHA-256 of each file) into the folder `path`.
+        """Write the tables and `meta.json` (with the SHA-256 of each file) into the folder `path`.
 
         Same tables, same bytes. The folder must be empty or missing.
 
@@ -121,13 +131,17 @@ class Dataset:
             raise InputError(str(folder), "exists and is not an empty folder", "Choose another folder or empty it.")
         folder.mkdir(parents=True, exist_ok=True)
         hashes = {}
-        for name in TABLES:
+        for name in self.tables():
             file = folder / f"{name}.parquet"
             table = pa.Table.from_pandas(getattr(self, name), preserve_index=False).replace_schema_metadata(None)
             pq.write_table(table, file, compression="zstd")
             hashes[file.name] = sha256(file)
         self.meta["hashes"] = hashes
         write_json(folder / "meta.json", self.meta)
+
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that are there."""
+        return TABLES if self.offers is None else (*TABLES, *OFFER_TABLES)
 
     @classmethod
     def load(cls, path: str | Path, splits: Sequence[str] = DEFAULT_SPLITS) -> Dataset:
@@ -146,7 +160,7 @@ class Dataset:
         folder = Path(path)
         meta = read_meta(folder)
         frames = {}
-        for name in TABLES:
+        for name in (*TABLES, *(t for t in OFFER_TABLES if f"{t}.parquet" in meta["hashes"])):
             file = folder / f"{name}.parquet"
             if not file.is_file():
                 raise ArtefactError(str(file), "is missing", "Run `recenv prepare` again.")

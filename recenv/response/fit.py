@@ -24,7 +24,7 @@ from recenv.response.rows import SPLITS, TrainingRows
 from recenv.response.starts import choose_sessions, start_states
 from recenv.response.train import TrainConfig, train
 from recenv.state import StateSpec
-from recenv.trust.fidelity import quick_fidelity
+from recenv.trust.fidelity import item_rate_baseline, quick_fidelity
 from recenv.world import World, action_table, judge_path, nearest, with_copies
 
 ROLES = ("train", "judge")
@@ -193,17 +193,22 @@ def _fit_one(
     if len(shared.dataset.copies):
         copies = pa.Table.from_pandas(shared.dataset.copies, preserve_index=False)
         world = with_copies(world, copies, options.seed, world_seed=1000 * (options.seed + 1) + ROLES.index(role))
-    fidelity = measure_fidelity(world, done.rows, segment[done.rows.user], "validation", options.seed)
+    fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
     return world, fidelity
 
 
 def measure_fidelity(
     world: World, rows: TrainingRows, segment: NDArray[np.int32], split: str, seed: int, n_boot: int = 200
 ) -> dict[str, Any]:
-    """Fidelity of a world's response model on one split; base and item rates come from the train split."""
+    """Fidelity of a world's response model on one split; the item rates come from the train split.
+
+    Args:
+        segment: (n,) segment of each row of the whole users table.
+    """
     if not (rows.split == SPLITS.index(split)).any():
         raise InputError("split", f"no rows of split {split!r}", "Fit on logs that reach into it")
-    figures = quick_fidelity(world.response, rows, segment, split, n_boot=n_boot, seed=seed)
+    base = item_rate_baseline(rows, world.response.heads, world.n_items)
+    figures = quick_fidelity(world.response, rows, base, segment, split, n_boot=n_boot, seed=seed)
     return {"split": split, "world": world.meta["name"], "exposure": world.meta["exposure"], **figures}
 
 
