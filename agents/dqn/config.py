@@ -22,6 +22,7 @@ class DQNConfig:
     Args:
         discount: weight of the next state's value, in [0, 1).
         double: choose the next action by the online network, value it by the target network.
+        reward_mode: reward in training, `expected` under the response model or `sampled` (worlds only).
         envs: parallel training environments.
         batch: transitions in an update.
         updates: updates per step of all parallel environments.
@@ -47,6 +48,7 @@ class DQNConfig:
 
     discount: float = 0.0
     double: bool = True
+    reward_mode: str = "expected"
     envs: int = 64
     batch: int = 256
     updates: int = 2
@@ -74,6 +76,8 @@ class DQNConfig:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"dqn option {field.name}", f"{value}", "Give a finite number.")
+        if self.reward_mode not in ("expected", "sampled"):
+            raise InputError("dqn option reward_mode", f"{self.reward_mode!r}", "Choose expected or sampled.")
         if not 0.0 <= self.discount < 1.0:
             raise InputError("dqn option discount", f"{self.discount}", "Give a number in [0, 1).")
         shares = ("epsilon_start", "epsilon_end", "epsilon_share", "copy_share", "lr_end", "target_rate")
@@ -85,7 +89,9 @@ class DQNConfig:
             if getattr(self, name) < 1:
                 raise InputError(f"dqn option {name}", f"{getattr(self, name)}", "Give a whole number of at least 1.")
         if self.lr <= 0 or self.max_grad_norm <= 0 or self.warmup < 0:
-            raise InputError("dqn options", "lr or max_grad_norm not positive, or warmup below 0", "Give positive numbers.")
+            raise InputError(
+                "dqn options", "lr or max_grad_norm not positive, or warmup below 0", "Give positive numbers."
+            )
 
     def epsilon(self, progress: float) -> float:
         """Exploration rate when `progress` (0 to 1) of the steps are done."""

@@ -10,43 +10,48 @@ import torch
 from torch import Tensor, nn
 
 from recenv.observation import layout
-from recenv.state import EXPOSURE, MAX_AGE, N_KINDS, PURCHASE
+from recenv.state import CART, CLICK, EXPOSURE, MAX_AGE, N_KINDS, PURCHASE, VIEW
 
 if TYPE_CHECKING:
     from recenv.world import World
 
 SUMMARY = ("profile", "context", "session", "mass", "totals", "ages", "interest")
+ACTS = (VIEW, CART, CLICK, PURCHASE)
 SESSIONS = 1
 """Column of `sessions` in the session slice."""
-PAIR = 2 * (N_KINDS + 2) + N_KINDS + 2
-"""Features of a memory item: own counts, rate and age, its category's, the user's totals and sessions, the item's rate."""
-CATEGORY = 2 * N_KINDS + 3
-"""Features of a touched category: counts, rate and age, the user's totals and sessions."""
+ACTIVITY = N_KINDS + 1
+PAIR = 2 * (N_KINDS + 2) + 1 + ACTIVITY + 1
+"""Features of a memory item: own counts, rate, age, age less that of the last act; its category's; the user's activity;
+the item's rate."""
+CATEGORY = N_KINDS + 3 + ACTIVITY
+"""Features of a touched category: counts, rate, age, times shown in this session; the user's activity."""
 
 
 @dataclass
 class Parts:
     """The pieces of n full observations: counts and totals as log(1 + count), ages in [0, 1].
 
-    summary (n, U); totals (n, 5); sessions (n, 1); memory_item (n, M) int64, -1 empty; memory_counts (n, M, 5);
-    memory_age (n, M); category_counts (n, C, 5); category_age (n, C); seen_style (n, S): exposures of each style in
-    this session.
+    summary (n, U), standardised; activity (n, 6): totals and sessions; last_act (n,): age of the last act; memory_item
+    (n, M) int64, -1 empty; memory_counts (n, M, 5); memory_age (n, M); category_counts (n, C, 5); category_age (n, C);
+    seen_category (n, C): log(1 + times shown in this session); touched (n, C) bool; seen_style (n, S): times shown in
+    this session; recent_item (n, R) int64; recent_lately, recent_here (n, R): 1 where the event is an exposure, and one
+    of this session.
     """
 
     summary: Tensor
-    totals: Tensor
-    sessions: Tensor
+    activity: Tensor
+    last_act: Tensor
     memory_item: Tensor
     memory_counts: Tensor
     memory_age: Tensor
     category_counts: Tensor
     category_age: Tensor
+    seen_category: Tensor
+    touched: Tensor
     seen_style: Tensor
-
-    @property
-    def activity(self) -> Tensor:
-        """(n, 6) the user's totals and sessions."""
-        return torch.cat([self.totals, self.sessions], 1)
+    recent_item: Tensor
+    recent_lately: Tensor
+    recent_here: Tensor
 
 
 def _rate(counts: Tensor, sessions: Tensor) -> Tensor:
@@ -55,18 +60,24 @@ def _rate(counts: Tensor, sessions: Tensor) -> Tensor:
 
 
 def pair_features(
-    counts: Tensor, age: Tensor, category_counts: Tensor, category_age: Tensor, activity: Tensor, rate: Tensor
+    counts: Tensor,
+    age: Tensor,
+    category_counts: Tensor,
+    category_age: Tensor,
+    activity: Tensor,
+    last_act: Tensor,
+    rate: Tensor,
 ) -> Tensor:
     """(m, PAIR) features of m memory items; counts (m, 5), ages (m,), activity (m, 6), rate (m,) the item's logit."""
     sessions = activity[:, -1:]
-    own = [counts, _rate(counts, sessions), age[:, None]]
+    own = [counts, _rate(counts, sessions), age[:, None], (age - last_act)[:, None]]
     category = [category_counts, _rate(category_counts, sessions), category_age[:, None]]
     return torch.cat([*own, *category, activity, rate[:, None] / 4.0], 1)
 
 
-def category_features(counts: Tensor, age: Tensor, activity: Tensor) -> Tensor:
-    """(m, CATEGORY) features of m touched categories; counts (m, 5), age (m,), activity (m, 6)."""
-    return torch.cat([counts, _rate(counts, activity[:, -1:]), age[:, None], activity], 1)
+def category_features(counts: Tensor, age: Tensor, seen: Tensor, activity: Tensor) -> Tensor:
+    """(m, CATEGORY) features of m touched categories; counts (m, 5), age, seen (m,), activity (m, 6)."""
+    return torch.cat([counts, _rate(counts, activity[:, -1:]), age[:, None], seen[:, None], activity], 1)
 
 
 class Split(nn.Module):
@@ -81,6 +92,7 @@ class Split(nn.Module):
     mean: Tensor
     scale: Tensor
     copy_style: Tensor
+    item_category: Tensor
 
     def __init__(self, world: World, copy_style: np.ndarray, n_styles: int) -> None:
         super().__init__()
@@ -89,7 +101,9 @@ class Split(nn.Module):
         size = self.slices["interest"][1]
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
-        self.register_buffer("copy_style", torch.from_numpy(np.append(copy_style, -1).astype(np.int64)), persistent=False)
+        style, category = np.append(copy_style, -1).astype(np.int64), world.spec.item_category.astype(np.int64)
+        self.register_buffer("copy_style", torch.from_numpy(style), persistent=False)
+        self.register_buffer("item_category", torch.from_numpy(category), persistent=False)
 
     @torch.no_grad()
     def standardise(self, obs: np.ndarray) -> None:
@@ -106,25 +120,32 @@ class Split(nn.Module):
 
     def forward(self, obs: Tensor) -> Parts:
         """Parts of observations (n, size) float32."""
-        n = obs.shape[0]
-        width = self.mean.numel()
+        n, width = obs.shape[0], self.mean.numel()
+        counts = torch.log1p(self.part(obs, "category_counts")).reshape(n, -1, N_KINDS)
+        item, shown = self.part(obs, "recent_item").long(), self.part(obs, "recent_kind") == EXPOSURE
+        here = (shown & (self.part(obs, "recent_in_session") > 0)).to(obs.dtype)
+        seen = torch.zeros_like(counts[:, :, 0])
+        seen = torch.log1p(seen.scatter_add(1, self.item_category[item.clamp(min=0)], here))
+        sessions = self.part(obs, "session")[:, SESSIONS : SESSIONS + 1]
         return Parts(
             summary=((obs[:, :width] - self.mean) * self.scale).clamp(-5.0, 5.0),
-            totals=self.part(obs, "totals"),
-            sessions=self.part(obs, "session")[:, SESSIONS : SESSIONS + 1],
+            activity=torch.cat([self.part(obs, "totals"), sessions], 1),
+            last_act=self.part(obs, "ages")[:, list(ACTS)].amin(1) / MAX_AGE,
             memory_item=self.part(obs, "memory_item").long(),
             memory_counts=torch.log1p(self.part(obs, "memory_counts")).reshape(n, -1, N_KINDS),
             memory_age=self.part(obs, "memory_age") / MAX_AGE,
-            category_counts=torch.log1p(self.part(obs, "category_counts")).reshape(n, -1, N_KINDS),
+            category_counts=counts,
             category_age=self.part(obs, "category_age") / MAX_AGE,
-            seen_style=self._seen(obs),
+            seen_category=seen,
+            touched=(counts.amax(2) > 0) | (seen > 0),
+            seen_style=self._seen_style(obs, here),
+            recent_item=item,
+            recent_lately=shown.to(obs.dtype),
+            recent_here=here,
         )
 
-    def _seen(self, obs: Tensor) -> Tensor:
-        shown = (self.part(obs, "recent_in_session") > 0) & (self.part(obs, "recent_kind") == EXPOSURE)
-        copy = self.part(obs, "recent_copy").long()
+    def _seen_style(self, obs: Tensor, here: Tensor) -> Tensor:
         # Index -1 reads the appended last entry, 'no style'.
-        style = self.copy_style[copy]
-        counted = (shown & (copy >= 0) & (style >= 0)).to(obs.dtype)
+        style = self.copy_style[self.part(obs, "recent_copy").long()]
         seen = torch.zeros(obs.shape[0], max(self.n_styles, 1), dtype=obs.dtype, device=obs.device)
-        return seen.scatter_add(1, style.clamp(min=0), counted)
+        return seen.scatter_add(1, style.clamp(min=0), here * (style >= 0))

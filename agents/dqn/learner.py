@@ -54,14 +54,19 @@ class Learner:
             blend(self.target, self.online, self.config.target_rate)
         # A plain mean over the first updates, so that the first weights do not linger in the average.
         blend(self.average, self.online, max(self.config.average_rate, 1.0 / self.updates))
-        self._loss, self._value, self._seen = self._loss + loss.item(), self._value + value.mean().item(), self._seen + 1
+        self._loss, self._value, self._seen = (
+            self._loss + loss.item(),
+            self._value + value.mean().item(),
+            self._seen + 1,
+        )
 
     @torch.no_grad()
     def _target(self, batch: Batch, device: str) -> Tensor:
         reward = _tensor(batch.reward, device)
         if self.config.discount == 0:
             return reward
-        assert batch.next_obs is not None and batch.next_mask is not None
+        assert batch.next_obs is not None
+        assert batch.next_mask is not None
         assert batch.terminated is not None
         chooser = self.online if self.config.double else self.target
         best = self.target.best(_tensor(batch.next_obs, device), _tensor(batch.next_mask, device), chooser)
@@ -111,6 +116,12 @@ class Schedule:
 def blend(into: nn.Module, source: nn.Module, rate: float) -> None:
     """into <- (1 - rate) * into + rate * source, for parameters."""
     torch._foreach_lerp_(list(into.parameters()), list(source.parameters()), rate)
+
+
+@torch.no_grad()
+def action_values(network: nn.Module, obs: NDArray[np.float32], device: str) -> NDArray[np.float32]:
+    """Action values (n, A) float32 of observations (n, size)."""
+    return np.asarray(network(torch.from_numpy(obs).to(device)).cpu().numpy())
 
 
 def greedy_probabilities(values: NDArray[np.float32], mask: NDArray[np.bool_], epsilon: float) -> NDArray[np.float32]:

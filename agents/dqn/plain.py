@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from recenv.agents.base import NullLog, TrainLog, check_inputs, config_from, draw
 from recenv.agents.dqn.collect import collect
 from recenv.agents.dqn.config import DQNConfig
-from recenv.agents.dqn.learner import Learner, Schedule, fixed_threads, greedy_probabilities, seeded
+from recenv.agents.dqn.learner import Learner, Schedule, action_values, fixed_threads, greedy_probabilities, seeded
 from recenv.agents.dqn.replay import RingReplay
 from recenv.core.errors import ArtefactError, InputError
 
@@ -103,7 +103,9 @@ class PlainDQN:
         """
         mask = np.ones((len(obs), self.n_actions), np.bool_) if mask is None else mask
         obs, mask = check_inputs(obs, mask, len(self.low), self.n_actions)
-        return greedy_probabilities(action_values(self.network, obs, self.config.device), mask, self.config.eval_epsilon)
+        return greedy_probabilities(
+            action_values(self.network, obs, self.config.device), mask, self.config.eval_epsilon
+        )
 
     def act(self, obs: Floats, mask: Bools | None, rng: np.random.Generator) -> NDArray[np.int64]:
         """Actions (n,) int64; one uniform number a row is drawn from `rng`."""
@@ -157,12 +159,6 @@ class PlainDQN:
         made = cls(box, Discrete(saved["n_actions"]), saved["config"], saved["seed"])
         made.network.load_state_dict(load_file(folder / WEIGHTS))
         return made
-
-
-@torch.no_grad()
-def action_values(network: nn.Module, obs: Floats, device: str) -> Floats:
-    """Action values (n, A) float32 of observations (n, size)."""
-    return np.asarray(network(torch.from_numpy(obs).to(device)).cpu().numpy())
 
 
 def _mean_return(returns: list[float]) -> dict[str, float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recenv.observation import bounds, observe
-from recenv.state import CLICK, EXPOSURE, PURCHASE, Floats, Ints, StateSpec, UserState, apply, begin_session
+from recenv.state import CLICK, EXPOSURE, PURCHASE, Floats, Ints, apply, begin_session
 
 if TYPE_CHECKING:
     from recenv.env.options import EnvOptions
@@ -78,9 +78,8 @@ class RingReplay:
 class EpisodeReplay:
     """The last sessions in a world as (start row, actions, responses): about 10 bytes a transition.
 
-    Observations are rebuilt by the world's start states and the state's transition rule, all steps of a sampled session
-    together, exactly as the simulator made them. What was masked at the start of a session is the start row's matter;
-    within it, only what was shown is masked in addition (where repeats are forbidden).
+    Observations are rebuilt from the world's start states by the state's transition rule, and masks by the
+    environment's own rule, all steps of a sampled session together, exactly as the simulator made them.
 
     Args:
         world: the world. options: the resolved options of the training environment (slates of 1).
@@ -88,19 +87,110 @@ class EpisodeReplay:
     """
 
     def __init__(self, world: World, options: EnvOptions, capacity: int, n: int) -> None:
-        from recenv.env.masks import Masks
-
-        self.world, self.options, self.horizon = world, options, int(options.horizon or 1)
+        self.world, self.options = world, options
+        self.horizon = int(options.horizon or world.horizon_default)
         self.capacity = max(capacity // self.horizon, n)
-        shape = (self.capacity, self.horizon)
+        self.added = 0
         self.start_row = np.zeros(self.capacity, np.int32)
         self.length = np.zeros(self.capacity, np.int16)
         self.terminated = np.zeros(self.capacity, np.bool_)
-        self.action = np.zeros(shape, np.int32)
-        self.response = np.zeros(shape, np.uint8)
-        self.reward = np.zeros(shape, np.float32)
-        self.open = np.arange(n)
-        self.closed, self.next = n, n
-        self._masks = Masks
-        low, high = bounds(world.spec, world.n_copies, "full")
-        self.low, self.high = low, high
+        self.steps = _steps(self.capacity, self.horizon)
+        self.open = _steps(n, self.horizon)
+        self.low, self.high = bounds(world.spec, world.n_copies, "full")
+
+    def __len__(self) -> int:
+        """Sessions that can be sampled."""
+        return min(self.added, self.capacity)
+
+    @property
+    def bytes_per_transition(self) -> float:
+        """Memory taken for each transition of a session of full length."""
+        arrays = (self.start_row, self.length, self.terminated, *self.steps.values())
+        return sum(a.nbytes for a in arrays) / (self.capacity * self.horizon)
+
+    def add(self, at: Ints, action: Ints, click: Bools, purchase: Bools, reward: Floats) -> None:
+        """What was done at step `at` (N,) of each of the N running sessions, and what came of it."""
+        row = np.arange(len(at))
+        self.open["action"][row, at] = action
+        self.open["response"][row, at] = CLICKED * click + BOUGHT * purchase
+        self.open["reward"][row, at] = reward
+
+    def close(self, rows: Ints, start_row: Ints, length: Ints, terminated: Bools) -> None:
+        """The running sessions `rows` (m,) have ended after `length` (m,) steps; they can be sampled from now on."""
+        at = (self.added + np.arange(len(rows))) % self.capacity
+        self.start_row[at], self.length[at], self.terminated[at] = start_row, length, terminated
+        for name, array in self.steps.items():
+            array[at] = self.open[name][rows]
+        self.added += len(rows)
+
+    def sample(self, n: int, rng: np.random.Generator, following: bool) -> Batch:
+        """At least `n` transitions: all steps of as many sessions, drawn evenly, as that takes on average.
+
+        Args:
+            n: transitions. rng: draws the sessions. following: whether next observations and masks are wanted too.
+        """
+        mean = float(self.length[: len(self)].mean())
+        drawn = rng.integers(len(self), size=max(int(np.ceil(n / mean)), 1))
+        return self.rebuild(drawn, following)
+
+    def rebuild(self, drawn: Ints, following: bool) -> Batch:
+        """All transitions of the sessions in places `drawn` (m,), in the order (step, session)."""
+        length, rows = self.length[drawn], self.start_row[drawn]
+        steps = {name: array[drawn] for name, array in self.steps.items()}
+        visits = Visits(self.world, self.options, rows)
+        obs, masks = [visits.observe()], []
+        for t in range(int(length.max())):
+            visits.advance(steps["action"][:, t], steps["response"][:, t], length > t)
+            obs.append(visits.observe())
+            if following:
+                masks.append(visits.mask())
+        every = np.clip(np.stack(obs), self.low, self.high)  # (T + 1, m, size)
+        step, session = np.nonzero(np.arange(int(length.max()))[:, None] < length)
+        done = self.terminated[drawn][session] & (step == length[session] - 1)
+        return Batch(
+            every[step, session],
+            steps["action"][session, step].astype(np.int64),
+            steps["reward"][session, step],
+            *((every[step + 1, session], np.stack(masks)[step, session], done) if following else ()),
+        )
+
+
+def _steps(rows: int, horizon: int) -> dict[str, NDArray[Any]]:
+    kinds = {"action": np.int32, "response": np.uint8, "reward": np.float32}
+    return {name: np.zeros((rows, horizon), kind) for name, kind in kinds.items()}
+
+
+class Visits:
+    """Sessions begun anew in the start states `rows` (m,), to be led through what happened in them."""
+
+    def __init__(self, world: World, options: EnvOptions, rows: Ints) -> None:
+        from recenv.env.masks import Masks
+
+        self.world, self.options, self.every = world, options, np.arange(len(rows))
+        self.state = world.start.state(world.spec, rows)
+        self.now, self.context = world.start.clock[rows].copy(), world.start.context[rows]
+        begin_session(self.state, self.every, self.now)
+        self.masks = Masks(world, len(rows), options)
+        self.masks.begin(self.every, rows)
+
+    def observe(self) -> Floats:
+        """(m, size) full observations, not clipped."""
+        return observe(self.world.spec, self.state, self.every, self.now, self.context, "full")
+
+    def mask(self) -> Bools:
+        """(m, A) allowed actions."""
+        return self.masks.table.copy()
+
+    def advance(self, action: Ints, response: NDArray[np.uint8], live: Bools) -> None:
+        """One slot, in the simulator's order of events; sessions that are not `live` (m,) stay as they are."""
+        item, copy = self.world.action_item[action], self.world.action_copy[action]
+        shown = live & (item >= 0)
+        bought, clicked = (response & BOUGHT) > 0, (response & CLICKED) > 0
+        for kind, happened in ((EXPOSURE, shown), (CLICK, shown & clicked), (PURCHASE, shown & bought)):
+            who = np.flatnonzero(happened)
+            if len(who):
+                kinds = np.full(len(who), kind)
+                apply(self.world.spec, self.state, who, item[who], kinds, self.now[who], copy[who])
+        who = np.flatnonzero(shown)
+        self.masks.shown(who, item[who])
+        self.now[live] += int(self.options.seconds_per_slot or 0)
