@@ -1,7 +1,7 @@
 """The value of a policy in a world: many sessions, the same start states and random numbers for every policy.
 
-Draws of the simulator are keyed by (seed, environment, episode, step). Two policies evaluated with the same seed, number
-of environments and episodes therefore meet the same users in the same order: their episodes are pairs.
+Draws of the simulator are keyed by (seed, environment, episode, step). Two policies evaluated with the same seed,
+number of environments and episodes therefore meet the same users in the same order: their episodes are pairs.
 """
 
 from __future__ import annotations
@@ -131,7 +131,11 @@ class _Run:
         self.reward = np.zeros(episodes)
         self.totals: dict[str, Floats] = {}
         world = sim.world
-        names = () if world.copy_effect is None else (*world.copy_effect.styles, "no style")
+        names = () if world.copy_effect is None else world.copy_effect.styles
+        if world.copy_effect is not None and (
+            (world.action_copy[1:] < 0).any() or (world.copy_effect.copy_style < 0).any()
+        ):
+            names = (*names, "no style")  # the last column, where index -1 points
         self.style_names: tuple[str, ...] = names
         self.shown = np.zeros(world.n_items, np.int64)
         self.styles = np.zeros((len(world.segment_centroids), len(names)), np.int64)

@@ -98,8 +98,9 @@ def versions() -> dict[str, str]:
 
 
 def input_hash(source: str | Path) -> dict[str, str]:
-    """Path and SHA-256 of an input: of the file, or of a folder's `world.json`, `meta.json` or `manifest.json`, which in
-    turn hold the hashes of what lies beside them.
+    """Path and SHA-256 of an input: of the file, or of a folder's `world.json`, `meta.json` or `manifest.json`.
+
+    Those in turn hold the hashes of what lies beside them.
 
     Raises:
         InputError: there is no such input.

@@ -1,0 +1,68 @@
+"""95 % intervals of means: over seeds, and over episodes clustered by user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from recenv.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval; low and high are None where there is one observation only."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def as_list(self) -> list[float | None]:
+        """[mean, low, high], for JSON."""
+        return [self.mean, self.low, self.high]
+
+    def above_zero(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low is not None and self.low > 0
+
+
+def t_interval(values: NDArray[Any]) -> Interval:
+    """mean +- t(.975, K - 1) s / sqrt(K) over K independent values (K,): one number a seed.
+
+    Raises:
+        InputError: no value.
+    """
+    x = np.asarray(values, np.float64)
+    if not len(x):
+        raise InputError("interval", "no values", "Give at least one.")
+    mean = float(x.mean())
+    if len(x) == 1:
+        return Interval(mean, None, None)
+    half = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    return Interval(mean, mean - half, mean + half)
+
+
+def clustered_interval(values: NDArray[Any], cluster: NDArray[Any]) -> Interval:
+    """Interval of the mean of episodes (n,) that fall in clusters (n,): the same user's episodes are not independent.
+
+    Variance of the mean = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2, G clusters, t with G - 1 degrees of
+    freedom. Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986, for a mean.
+
+    Raises:
+        InputError: no value, or arrays of unequal length.
+    """
+    x = np.asarray(values, np.float64)
+    if not len(x) or len(x) != len(cluster):
+        raise InputError("interval", f"{len(x)} values, {len(cluster)} clusters", "Give as many of each, at least one.")
+    mean = float(x.mean())
+    _, group = np.unique(cluster, return_inverse=True)
+    sums = np.bincount(group, weights=x - mean)
+    g = len(sums)
+    if g == 1:
+        return Interval(mean, None, None)
+    deviation = float(np.sqrt(g / (g - 1) * (sums**2).sum()) / len(x))
+    half = float(stats.t.ppf(0.975, g - 1)) * deviation
+    return Interval(mean, mean - half, mean + half)

@@ -1,0 +1,126 @@
+"""Training one agent, from its name to a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recenv.agents.base import EnvFactory, Policy, TrainLog, entry
+from recenv.agents.evaluate import Evaluation, evaluate
+from recenv.agents.tracking import Board, RunLog
+from recenv.core.errors import InputError
+from recenv.core.runs import Run
+from recenv.env.options import EnvOptions
+
+if TYPE_CHECKING:
+    from recenv.world import World
+
+POLICY_FOLDER = "policy"
+EVAL_FILE = "eval.json"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How an agent is trained.
+
+    Args:
+        steps: environment steps (slots over all parallel sessions). seed: of the agent and its environments.
+        env: options of the training environment. config: options of the agent's own configuration.
+        evaluations: number of evaluations on the way. episodes: sessions in each.
+    """
+
+    steps: int = 100_000
+    seed: int = 0
+    env: EnvOptions = field(default_factory=lambda: EnvOptions(reward_mode="expected"))
+    config: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: int = 8
+    episodes: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "episodes", "evaluations"):
+            if getattr(self, name) < 1:
+                raise InputError(name, f"{getattr(self, name)}", "Give a whole number of 1 or more.")
+
+
+def make_policy(name: str, world: World, env: EnvOptions, config: Mapping[str, Any], seed: int) -> Any:
+    """The policy `name`, untrained; `model-greedy` is greedy for the environment's reward unless `config` says else."""
+    options = dict(config)
+    if name == "model-greedy":
+        resolved = env.resolve(world)
+        options = {k: getattr(resolved, k) for k in ("reward", "w_click", "w_purchase", "w_revenue", "cost")} | options
+    return entry(name)(world, options, seed)
+
+
+def learn(name: str, world: World, settings: TrainSettings, log: TrainLog) -> Policy:
+    """The policy `name`, trained in `world` where it can be."""
+    policy = make_policy(name, world, settings.env, settings.config, settings.seed)
+    if entry(name).trainable:
+        policy.train(EnvFactory(world, settings.env), settings.steps, settings.seed, log)
+    found: Policy = policy
+    return found
+
+
+def validation(env: EnvOptions) -> EnvOptions:
+    """The environment in which a policy is looked at on the way: other users, responses drawn as they come."""
+    return replace(env, split="validation", reward_mode="sampled", invalid_action="null")
+
+
+def train(
+    name: str, world_path: str | Path, out: str | Path, settings: TrainSettings, bar: bool = True
+) -> tuple[Path, Evaluation]:
+    """Train an agent and write a run folder: `policy/`, `checkpoints/`, event files, `progress.csv`, `eval.json`.
+
+    Args:
+        name: as in the registry. world_path: the world's folder. out: a new folder. settings: see there.
+        bar: show a progress bar.
+
+    Returns:
+        the folder and the last evaluation, on the world's validation users (the judge's world judges: see `benchmark`).
+
+    Raises:
+        InputError: an unknown agent or option, or `out` holds something already.
+    """
+    from recenv.world import World
+
+    entry(name)
+    world = World.load(world_path)
+    config = {"agent": name, "world": str(world_path), **asdict(settings), "config": dict(settings.config)}
+    run = Run(out, json.loads(json.dumps(config)), [settings.seed], {"world": world_path})
+    board = Board(run.path)
+
+    def look(policy: Policy) -> dict[str, float]:
+        return _look(policy, world, settings, 0).metrics()
+
+    def save(policy: Policy, step: int) -> None:
+        policy.save(run.path / "checkpoints" / f"step-{step:09d}")
+
+    log = RunLog(run, board, settings.steps, look, save, settings.evaluations, name if bar else "")
+    policy = learn(name, world, settings, log)
+    log.close()
+    result = _look(policy, world, settings, 4)
+    finish(run, board, policy, result, settings, name)
+    return run.path, result
+
+
+def _look(policy: Policy, world: World, settings: TrainSettings, samples: int) -> Evaluation:
+    return evaluate(policy, world, validation(settings.env), settings.episodes, settings.seed, samples=samples)
+
+
+def finish(run: Run, board: Board, policy: Policy, result: Evaluation, settings: TrainSettings, name: str) -> None:
+    """Write the policy, its last evaluation and the run's closing entries."""
+    policy.save(run.path / POLICY_FOLDER)
+    metrics = result.metrics()
+    run.progress(settings.steps, metrics)
+    if not entry(name).trainable:
+        board.flat(settings.steps, metrics)
+    else:
+        board.scalars(settings.steps, metrics)
+    for k, sample in enumerate(result.samples):
+        board.text(f"sessions/{k}", sample, settings.steps)
+    board.hparams({"agent": name, "seed": settings.seed, "steps": settings.steps, **settings.config}, metrics)
+    board.close()
+    run.write_json(EVAL_FILE, {"metrics": metrics, "episodes": len(result), "users": "validation"})
+    run.finish(agent=name)
