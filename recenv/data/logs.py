@@ -54,7 +54,7 @@ def build(raw: RawTables, options: BuildOptions | None = None) -> Dataset:
         bar.update()
         _fill_propensity(events, meta)
         fill_meta(meta, events, items, users, copies, quarantine, counts)
-        dataset = Dataset(events, items, users, copies, quarantine.frame(), meta, raw.offers, raw.visits)
+        dataset = Dataset(events, items, users, copies, quarantine.frame(), meta, raw.offers, raw.visits, raw.extras)
         validate(dataset)
         bar.update()
     return dataset

@@ -85,7 +85,8 @@ class RawTables:
     `__source__` and `__row__` columns, if there, say which file and data row each event came from.
     `attributed=True`: impression and opportunity rows carry their responses; acts are never joined to them.
     `meta` holds any of the keys of `META_DEFAULTS`. `options`: how `logs.build` treats these logs unless
-    told otherwise. `quarantine`: rows that the reader could not read (QUARANTINE_COLUMNS).
+    told otherwise. `quarantine`: rows that the reader could not read (QUARANTINE_COLUMNS). `extras`: file name ->
+    content of files kept beside the tables (the truth of a synthetic shop).
     """
 
     events: pd.DataFrame
@@ -98,6 +99,7 @@ class RawTables:
     quarantine: pd.DataFrame | None = None
     offers: pd.DataFrame | None = None
     visits: pd.DataFrame | None = None
+    extras: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,6 +108,7 @@ class Dataset:
 
     Where the logs tell what was on offer in a visit: `offers` (offer_id, item_id, exp_*) lists what each offer held and
     `visits` (session_id, offer_id) which offer a session met; both or neither.
+    `extras`: file name -> content of files kept, and hashed, beside the tables.
     """
 
     events: pd.DataFrame
@@ -116,6 +119,7 @@ class Dataset:
     meta: dict[str, Any]
     offers: pd.DataFrame | None = None
     visits: pd.DataFrame | None = None
+    extras: dict[str, bytes] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Write the tables and `meta.json` (with the SHA-256 of each file) into the folder `path`.
@@ -136,6 +140,9 @@ class Dataset:
             table = pa.Table.from_pandas(getattr(self, name), preserve_index=False).replace_schema_metadata(None)
             pq.write_table(table, file, compression="zstd")
             hashes[file.name] = sha256(file)
+        for name, content in self.extras.items():
+            (folder / name).write_bytes(content)
+            hashes[name] = sha256(folder / name)
         self.meta["hashes"] = hashes
         write_json(folder / "meta.json", self.meta)
 
@@ -161,12 +168,7 @@ class Dataset:
         meta = read_meta(folder)
         frames = {}
         for name in (*TABLES, *(t for t in OFFER_TABLES if f"{t}.parquet" in meta["hashes"])):
-            file = folder / f"{name}.parquet"
-            if not file.is_file():
-                raise ArtefactError(str(file), "is missing", "Run `recenv prepare` again.")
-            if sha256(file) != meta["hashes"].get(file.name):
-                raise ArtefactError(str(file), "does not have the hash in meta.json", "Run `recenv prepare` again.")
-            table = pq.read_table(file)
+            table = pq.read_table(_unchanged(folder / f"{name}.parquet", meta))
             if name == "events":
                 chosen = pc.cast(table["split"], pa.string())
                 table = table.filter(pc.is_in(chosen, value_set=pa.array(list(splits), pa.string())))
@@ -174,7 +176,8 @@ class Dataset:
         if "test" in splits:
             meta["test_reads"] += 1
             write_json(folder / "meta.json", meta)
-        return cls(**{**frames, "events": conform_events(frames["events"])}, meta=meta)
+        extras = {n: _unchanged(folder / n, meta).read_bytes() for n in meta["hashes"] if not n.endswith(".parquet")}
+        return cls(**{**frames, "events": conform_events(frames["events"])}, meta=meta, extras=extras)
 
 
 def clock(events: pd.DataFrame, meta: dict[str, Any]) -> NDArray[np.int64]:
@@ -207,6 +210,14 @@ def as_category(values: pd.Series, categories: tuple[str, ...]) -> pd.Series:
     if isinstance(values.dtype, pd.CategoricalDtype):
         return values.cat.remove_unused_categories().cat.set_categories(list(categories))
     return values.astype(pd.CategoricalDtype(list(categories)))
+
+
+def _unchanged(file: Path, meta: dict[str, Any]) -> Path:
+    if not file.is_file():
+        raise ArtefactError(str(file), "is missing", "Run `recenv prepare` again.")
+    if sha256(file) != meta["hashes"].get(file.name):
+        raise ArtefactError(str(file), "does not have the hash in meta.json", "Run `recenv prepare` again.")
+    return file
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
