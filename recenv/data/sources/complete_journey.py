@@ -95,7 +95,10 @@ def load(path: str | None = None, options: JourneyOptions | None = None) -> RawT
     meta = describe(events, options.items)
     users = _users(pd.read_parquet(folder / "demographics.parquet"), visits)
     items = _items(chosen, products, training)
-    return RawTables(events, items, users, None, meta, attributed=True, quarantine=quarantine.frame())
+    offers, met = _offers(visits, chosen, promotions, discounts)
+    return RawTables(
+        events, items, users, None, meta, attributed=True, quarantine=quarantine.frame(), offers=offers, visits=met
+    )
 
 
 def find_files(path: str | None) -> Path:
@@ -194,6 +197,23 @@ def _events(
             **{name: np.where(act, 0.0, values).astype(np.float32) for name, values in exposure.items()},
         }
     )
+
+
+def _offers(
+    visits: pd.DataFrame, chosen: NDArray[np.int64], promotions: Promotions, discounts: NDArray[np.float32]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All that was promoted in each store and week that was visited, and which of these each visit met."""
+    known = visits[visits["shelf"] >= 0]
+    shelves = np.unique(known["shelf"].to_numpy())
+    place, item = np.nonzero(promotions.promoted[shelves])
+    shelf = shelves[place]
+    exposure = {name: table[shelf, item].astype(np.float32) for name, table in promotions.tables().items()}
+    exposure["exp_discount"] = discounts[item, promotions.keys[shelf] % 100]
+    offers = pd.DataFrame({"offer_id": shelf.astype(np.int32), "item_id": _take(chosen, item), **exposure})
+    met = pd.DataFrame(
+        {"session_id": known["basket_id"].astype(str), "offer_id": known["shelf"].astype(np.int32)}
+    ).reset_index(drop=True)
+    return offers, met
 
 
 def _take(ids: pd.Series | NDArray[np.int64], index: NDArray[np.int64]) -> Any:
