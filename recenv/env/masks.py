@@ -30,24 +30,18 @@ class Masks:
             excluded = set(options.exclude)
             self.allowed_items[[i in excluded for i in world.items.column("item_id").to_pylist()]] = False
         self.table = np.zeros((n, world.n_actions), bool)
-        self.everything = self._actions(self.allowed_items)
-
-    def _actions(self, items: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(A,) marks of the actions that show one of the marked items, and of action 0."""
-        result = items[self.world.action_item]
-        result[0] = True
-        return result
+        self.everything = self.allowed_items[world.action_item]
+        self.everything[0] = True
 
     def begin(self, rows: Ints, start_rows: Ints) -> None:
         """New sessions of `rows` (n,) in `start_rows` (n,)."""
         if not self.logged:
             self.table[rows] = self.everything
             return
-        for row, start in zip(rows, start_rows):
-            items, _ = self.world.start.offers(int(start))
-            offered = np.zeros(self.world.n_items, bool)
-            offered[items] = True
-            self.table[row] = self._actions(offered & self.allowed_items)
+        # One column more than items, for action 0 (item -1).
+        allowed = np.ones((len(rows), self.world.n_items + 1), bool)
+        allowed[:, :-1] = offered(self.world, start_rows) & self.allowed_items
+        self.table[rows] = allowed[:, self.world.action_item]
 
     def shown(self, rows: Ints, items: Ints) -> None:
         """Items (n,) were shown in `rows` (n,): not again in this session, where repeats are forbidden."""
@@ -64,5 +58,17 @@ class Masks:
             self.table[row, start[item] : start[item + 1]] = False
 
     def allows(self, actions: Ints) -> NDArray[np.bool_]:
-        """(N, k) whether each action (N, k) is allowed now."""
-        return self.table[np.arange(len(actions))[:, None], actions]
+        """(N, k) whether each action (N, k) is allowed now; showing nothing is, whatever the table says."""
+        return self.table[np.arange(len(actions))[:, None], actions] | (actions == 0)
+
+
+def offered(world: World, start_rows: Ints) -> NDArray[np.bool_]:
+    """(n, n_items) marks of what was on offer in the visits of these start states (n,)."""
+    start = world.start
+    first, last = start.offer_ptr[start_rows], start.offer_ptr[start_rows + 1]
+    count = last - first
+    row = np.repeat(np.arange(len(start_rows)), count)
+    source = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
+    result = np.zeros((len(start_rows), world.n_items), bool)
+    result[row, start.offer_item[source]] = True
+    return result

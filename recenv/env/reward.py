@@ -1,4 +1,4 @@
-"""Reward = w_click * click + w_purchase * purchase + w_revenue * revenue - cost per exposure (less what comes unshown)."""
+"""Reward = w_click * click + w_purchase * purchase + w_revenue * revenue - cost per exposure - what comes unshown."""
 
 from __future__ import annotations
 

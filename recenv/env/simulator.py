@@ -1,4 +1,4 @@
-"""The batched core: N users' sessions side by side, each a pure function of (seed, environment index, episode, actions)."""
+"""The batched core: N sessions side by side, each a pure function of (seed, environment index, episode, actions)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Response:
     """What one slot of N sessions brings, before the users move on.
 
     items, copies (N, k) int32, -1 where nothing is shown; shown (N, k) bool: slots that get a response; click, purchase
-    (N, k) bool, sampled; leave_logit (N,) float64, NaN where unknown; amounts: (N,) float64 by name (see `Simulator.step`).
+    (N, k) bool, sampled; leave_logit (N,), NaN where unknown; leave_draw (N,) uniform; amounts (N,) by name, as in
+    `Simulator.step`.
     """
 
     items: NDArray[np.int32]
@@ -41,13 +42,14 @@ class Response:
     click: NDArray[np.bool_]
     purchase: NDArray[np.bool_]
     leave_logit: NDArray[np.float64]
+    leave_draw: NDArray[np.float64]
     amounts: dict[str, NDArray[np.float64]]
 
 
 @dataclass
 class Outcome:
-    """Result of a step: obs (N, size) float32 (the last one of an ended session is its own user's), reward (N,) float64,
-    terminated and truncated (N,) bool, info: arrays of N rows. Nothing in it is written to again."""
+    """Result of a step: obs (N, size) float32 (an ended session's last one is its own user's), reward (N,) float64,
+    terminated and truncated (N,) bool, info: arrays of N rows. The simulator keeps none of these arrays."""
 
     obs: Floats
     reward: NDArray[np.float64]
@@ -145,7 +147,7 @@ class Simulator:
         return self.observations(rows), self.start_row[rows].copy()
 
     def restart(self, rows: Ints, start_rows: Ints | None = None) -> None:
-        """The next episode of each of `rows` (n,) distinct, in a start state drawn from the split (or in those given)."""
+        """The next episode of each of `rows` (n,) distinct, in a start state drawn from the split or as given."""
         self.episode[rows] += 1
         self.step_count[rows] = 0
         self.leaving[rows] = False
@@ -179,13 +181,13 @@ class Simulator:
             actions: (N, k) or, for a slate of 1, (N,) integers below the number of actions.
 
         Returns:
-            the outcome; `info` holds (N,) arrays `start_row click purchase revenue expected_click expected_purchase
-            expected_revenue unshown_* cost gross incremental invalid duplicate clipped left` and, by name, `reward_terms`
-            (responses that the logs do not hold are absent); `gross` and `incremental` are expected values in reward units,
-            less cost.
+            the outcome. `info` holds (N,) arrays `start_row`, `click purchase revenue` (sampled), `expected_*` and
+            `unshown_*` of these, `cost`, `gross` and `incremental` (expected values in units of reward, less cost),
+            `invalid duplicate clipped` (counts), `left`; (N, k) arrays `item copy`, -1 for nothing; and, by name,
+            `reward_terms`. What logs or model do not tell is absent.
 
         Raises:
-            InputError: wrong shape or type, an action outside the table, or a masked one under `invalid_action="raise"`.
+            InputError: wrong shape or type, an action outside the table, a masked one under `invalid_action="raise"`.
         """
         response = self.respond(actions)
         terms = reward_terms(self.options, response.amounts)
@@ -213,13 +215,14 @@ class Simulator:
         again = _repeated(items)
         shown = (items >= 0) & ~again
         prediction, unshown = self._predict(items, copies, shown)
-        amounts, click, purchase, leave = self._draw(prediction, unshown, items, shown)
+        u = self._uniforms()
+        amounts, click, purchase, leave = self._draw(prediction, unshown, items, shown, u)
         exposures = (items >= 0).sum(axis=1) + (~allowed).sum(axis=1)
         amounts["cost"] = self.options.cost * exposures.astype(np.float64)
         self._values(amounts)
         amounts["invalid"] = (~allowed).sum(axis=1)
         amounts["duplicate"] = again.sum(axis=1)
-        return Response(items, copies, shown, click, purchase, leave, amounts)
+        return Response(items, copies, shown, click, purchase, leave, u[:, -1], amounts)
 
     def advance(
         self,
@@ -294,11 +297,15 @@ class Simulator:
         return np.broadcast_to(self.world.exp_reference, (len(rows), len(self.world.exp_reference)))
 
     def _draw(
-        self, prediction: Prediction | None, unshown: Prediction | None, items: Ints, shown: NDArray[np.bool_]
+        self,
+        prediction: Prediction | None,
+        unshown: Prediction | None,
+        items: Ints,
+        shown: NDArray[np.bool_],
+        u: NDArray[np.float64],
     ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
         """Expected and sampled amounts (N,), sampled click and purchase (N, k), leave logit (N,)."""
         k, world = self.options.slate, self.world
-        u = self._uniforms()
         spread = _Spread(shown)
         click, given = spread.root_and_rest(prediction)  # (N, k) P(root), P(purchase | root)
         hit = slate.sample(self.options.slate_response, click, u[:, :k], u[:, 2 * k : 3 * k])
@@ -343,7 +350,7 @@ class Simulator:
         weights = self.response.leave_weights
         logit = np.where(known, response.leave_logit, 0.0) + weights[0] * response.click.any(axis=1)
         chance = sigmoid(logit + weights[1] * response.purchase.any(axis=1))
-        return known & (self._uniforms()[:, -1] < chance)
+        return known & (response.leave_draw < chance)
 
 
 class _Spread:

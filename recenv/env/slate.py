@@ -1,7 +1,7 @@
 """How the items of a slate share one user's response.
 
-r_j is the root response of slot j alone: the click where the logs hold clicks, else the purchase. Only the root is shared;
-a purchase given a click stays P(purchase | click).
+r_j is the root response of slot j alone: the click where the logs hold clicks, else the purchase. Only the root is
+shared; a purchase given a click stays P(purchase | click).
 """
 
 from __future__ import annotations

@@ -70,6 +70,8 @@ class RecVectorEnv(gym.vector.VectorEnv[Floats, Any, NDArray[Any]]):
         self._ended = np.ones(num_envs, bool)
         self._begun = False
         self._last: Outcome | None = None
+        self.final_masks: Bools = np.zeros((0, self.sim.world.n_actions), bool)
+        """Mode `SameStep`: what was still allowed (ended, A) in the sessions that the last step ended."""
 
     @property
     def layout(self) -> dict[str, tuple[int, int]]:
@@ -153,6 +155,7 @@ class RecVectorEnv(gym.vector.VectorEnv[Floats, Any, NDArray[Any]]):
         last = np.full(self.num_envs, None, dtype=object)
         for row in rows:
             last[row] = outcome.obs[row].copy()
+        self.final_masks = self.sim.masks_.table[rows]
         self.sim.restart(rows)
         outcome.obs[rows] = self.sim.observations(rows)
         info = outcome.info | {"final_obs": last, "_final_obs": self._ended.copy()}
