@@ -54,7 +54,7 @@ class LinUCBPolicy(CandidatePolicy):
         A = ridge I + sum x x^T,  b = sum r x,  theta = A^-1 b,  value(x) = x . theta + alpha sqrt(x^T A^-1 x)
 
     x: standardised candidate features (cross features, item vector, rate, style, 1). Updates are exact ridge regression
-    in float64. It looks one slot ahead. Deviation: A and b are updated after a batch of sessions' slots, not after each.
+    in float64. It looks one slot ahead. Deviation: A and b are updated once for all parallel sessions' slots.
     """
 
     name = "linucb"
