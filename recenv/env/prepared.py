@@ -69,7 +69,9 @@ def load_world(path: str | Path | None) -> World:
     folder = Path(tiny_world_path() if path is None else path).resolve()
     card = folder / "world.json"
     if not card.is_file():
-        raise ArtefactError(str(path), "is no world (it has no world.json)", "Make one with `recenv fit`.")
+        raise ArtefactError(
+            str(folder if path is None else path), "is no world (it has no world.json)", "Make one with `recenv fit`."
+        )
     key = (str(folder), card.stat().st_mtime_ns)
     if key not in _WORLDS:
         _WORLDS[key] = World.load(folder)
