@@ -161,7 +161,7 @@ def logged_rates(log: Log, segment: NDArray[np.int32], n_segments: int, n_items:
     return (smooth / smooth.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def meta(shared: Shared, log: Log, role: str, name: str, source_hash: str, options: FitOptions) -> dict[str, Any]:
+def meta(shared: Shared, log: Log, role: str, name: str, options: FitOptions) -> dict[str, Any]:
     """`world.json` without what `World.save` adds."""
     data = shared.dataset.meta
     events = shared.dataset.events
@@ -176,7 +176,7 @@ def meta(shared: Shared, log: Log, role: str, name: str, source_hash: str, optio
         "name": name,
         "role": role,
         "recenv_version": recenv.__version__,
-        "dataset_hash": source_hash,
+        "dataset_hashes": data["hashes"],
         "seed": options.seed,
         **{key: data[key] for key in ("source", "kind", "exposure", "propensity", "negatives", "licence", "currency")},
         "provenance": data["provenance"],

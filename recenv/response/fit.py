@@ -13,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recenv.core import rng
-from recenv.core.artefacts import file_hash
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
 from recenv.data.schema import Dataset, require_fittable
@@ -86,10 +85,9 @@ def fit_worlds(data: str | Path, out: str | Path, options: FitOptions, progress:
     dataset = Dataset.load(data)
     require_fittable(dataset)
     shared = prepare(dataset, options)
-    source_hash = file_hash(Path(data) / "meta.json")
     worlds = []
     for role, log, folder in zip(ROLES, shared.logs, (Path(out), judge_path(out))):
-        world, fidelity = _fit_one(shared, log, role, folder.name, source_hash, options, progress)
+        world, fidelity = _fit_one(shared, log, role, folder.name, options, progress)
         world.save(folder)
         write_fidelity(folder, fidelity)
         worlds.append(world)
@@ -161,7 +159,7 @@ def training_rows(
 
 
 def _fit_one(
-    shared: Shared, log: Log, role: str, name: str, source_hash: str, options: FitOptions, progress: bool
+    shared: Shared, log: Log, role: str, name: str, options: FitOptions, progress: bool
 ) -> tuple[World, dict[str, Any]]:
     done, users = training_rows(shared, log, options, f"replay ({role})", progress)
     base = cat.measure(shared.spec, shared.items, log)
@@ -173,7 +171,7 @@ def _fit_one(
     item, copy = action_table(shared.spec.n_items, np.zeros(0, np.int32))
     segment = nearest(shared.centroids, shared.profile)
     world = World(
-        meta=cat.meta(shared, log, role, name, source_hash, options),
+        meta=cat.meta(shared, log, role, name, options),
         spec=shared.spec,
         items=pa.Table.from_pandas(shared.items, preserve_index=False),
         users=pa.Table.from_pandas(shared.dataset.users.iloc[users], preserve_index=False),

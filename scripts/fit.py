@@ -1,0 +1,54 @@
+"""`recenv fit`: tables to a world and its judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recenv.response.fit import FitOptions, fit_worlds
+from recenv.response.train import TrainConfig
+from recenv.trust.summary import summary_lines
+from recenv.world import judge_path
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Fit a world, in which agents train, and its judge, which compares them, on disjoint users."""
+
+    data: Path
+    """Folder that `recenv prepare` wrote."""
+    out: Path
+    """Folder of the world; the judge's is the same name with `-judge`."""
+    seed: int = 0
+    """Seed of the users' division, the networks and the start states."""
+    start_states: int = 6000
+    """Most snapshots of users kept in each world."""
+    horizon: int | None = None
+    """Slots in a session; from the logs if not given."""
+    epochs: int = 12
+    """Most passes of the response model over its rows."""
+    threads: int = 2
+    """Torch threads; results repeat for a fixed number."""
+
+
+def run(config: FitConfig) -> dict[str, Any]:
+    """Fit both worlds; returns their folders, sizes and fidelity figures on the validation slice."""
+    options = FitOptions(
+        seed=config.seed,
+        start_states=config.start_states,
+        horizon=config.horizon,
+        training=TrainConfig(epochs=config.epochs, threads=config.threads),
+    )
+    world, judge = fit_worlds(config.data, config.out, options)
+    print(world.describe())
+    lines = summary_lines(config.out)
+    print("\n".join(lines))
+    return {
+        "world": str(config.out),
+        "judge": str(judge_path(config.out)),
+        "items": world.n_items,
+        "start_states": [len(world.start), len(judge.start)],
+        "users": [world.meta["users"], judge.meta["users"]],
+        "fidelity": lines,
+    }
