@@ -1,0 +1,286 @@
+"""From a policy to a bundle: the policy's graph as ONNX, checked against torch, and all that serving needs beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+from recenv.agents.base import REGISTRY, Bools, Floats
+from recenv.agents.export_greedy import GreedyScores
+from recenv.agents.export_items import (
+    FixedScores,
+    LastSeenScores,
+    NeighbourScores,
+    PersonalPopularScores,
+    SegmentWeights,
+)
+from recenv.core.artefacts import read_json
+from recenv.core.errors import ArtefactError, InputError, RecenvError, UnsupportedError
+from recenv.core.render import SLOT_COLUMNS, render
+from recenv.core.runs import versions
+from recenv.observation import layout
+from recenv.serving.bundle import PolicyGraph, feature_hash, layout_hash, seal
+from recenv.serving.choice import RULES
+from recenv.serving.golden import made_up_masks, made_up_observations
+from recenv.state import StateSpec
+
+if TYPE_CHECKING:
+    from recenv.world import World
+
+LOWEST = -1e30
+"""Score of a masked action: finite, so that sums stay so."""
+TOLERANCE = 1e-4
+GOLDEN = 16
+_SESSION_GAP = 1800
+_COPY_COLUMNS = ("copy_id", "item_id", "style", "text")
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """How a policy becomes a graph: `scores` makes the module (n, size) -> (n, A); `rule` is one of `RULES`."""
+
+    rule: str
+    scores: Callable[[Any], nn.Module]
+
+
+def _dqn(policy: Any) -> nn.Module:
+    network: nn.Module = policy.network
+    return network
+
+
+EXPORTERS: dict[str, Exporter] = {
+    "logged": Exporter("weights", lambda policy: SegmentWeights(policy.world)),
+    "random": Exporter("weights", lambda policy: FixedScores(policy.world, np.ones(policy.world.n_items))),
+    "popular": Exporter("best-item", lambda policy: FixedScores(policy.world, policy.world.item_rate)),
+    "personal-popular": Exporter("best-item", PersonalPopularScores),
+    "last-seen": Exporter("best-item", lambda policy: LastSeenScores(policy.world)),
+    "item-knn-cosine": Exporter("best-item", NeighbourScores),
+    "item-knn-pearson": Exporter("best-item", NeighbourScores),
+    "model-greedy": Exporter("best", GreedyScores),
+    "dqn": Exporter("best", _dqn),
+}
+_CANDIDATES = "it looks at retrieved candidates, and their retrieval is not part of the graph yet"
+UNSUPPORTED: dict[str, str] = {
+    "linucb": _CANDIDATES,
+    "sb3-dqn": _CANDIDATES,
+    "sb3-ppo": _CANDIDATES,
+    "sb3-a2c": _CANDIDATES,
+}
+"""Registered policies that do not export, and why."""
+
+
+class Masked(nn.Module):
+    """(observation, mask) -> (action (n,) int64, score (n, A)): masked actions score `LOWEST`, the first best is taken."""
+
+    def __init__(self, scores: nn.Module) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, observation: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        score = torch.where(mask, self.scores(observation), LOWEST)
+        return score.argmax(1), score
+
+
+def exporter(name: str) -> Exporter:
+    """How the registered policy `name` exports.
+
+    Raises:
+        UnsupportedError: it does not, and why. InputError: no such policy.
+    """
+    if name in UNSUPPORTED:
+        raise UnsupportedError(f"export of {name}", UNSUPPORTED[name], f"Choose among {', '.join(EXPORTERS)}.")
+    if name not in EXPORTERS:
+        raise InputError("policy", f"{name!r} is not registered", f"Choose one of {', '.join(REGISTRY)}.")
+    return EXPORTERS[name]
+
+
+def export_bundle(
+    policy: Any, world: World, out: str | Path, seed: int = 0, value: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write a bundle of `policy` into a new folder.
+
+    Args:
+        policy: a registered policy made for `world`. out: folder, missing or empty. seed: of the made-up users of the
+            golden pairs. value: what is known of the policy's worth (evaluation or benchmark), for the manifest.
+
+    Returns:
+        the manifest.
+
+    Raises:
+        UnsupportedError: the policy does not export. InputError: the folder is not empty, or a copy cannot be rendered.
+        ArtefactError: the graph does not give what torch gives.
+    """
+    how = exporter(policy.name)
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(str(folder), "exists and is not an empty folder", "Choose another --out.")
+    check_texts(world)
+    encoder = world.profile_encoder
+    obs = made_up_observations(world.spec, encoder, world.n_copies, GOLDEN, seed)
+    mask = made_up_masks(GOLDEN, world.n_actions, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    module = Masked(how.scores(policy)).eval()
+    write_onnx(module, obs, mask, folder / "policy.onnx")
+    action = check_graph(module, folder / "policy.onnx", obs, mask)
+    save_file({"observation": obs, "mask": mask, "action": action}, folder / "golden.safetensors")
+    _write_catalogue(world, folder)
+    return seal(folder, _manifest(policy, world, how, seed, value))
+
+
+def write_onnx(module: nn.Module, obs: Floats, mask: Bools, path: Path) -> None:
+    """Export with a free batch size, in one file."""
+    inputs = (torch.from_numpy(obs), torch.from_numpy(mask))
+    batch = torch.export.Dim.DYNAMIC
+    with _quiet():
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            input_names=["observation", "mask"],
+            output_names=["action", "score"],
+            dynamic_shapes=({0: batch}, {0: batch}),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def check_graph(module: nn.Module, path: Path, obs: Floats, mask: Bools) -> NDArray[np.int64]:
+    """The graph's actions (n,), after comparing them and the scores with torch, together and one by one.
+
+    Raises:
+        ArtefactError: scores differ by more than `TOLERANCE` (relative above 1), or an action is not as good as torch's.
+    """
+    graph = PolicyGraph(path)
+    action, score = graph.run(obs, mask)
+    with torch.no_grad():
+        expected, reference = (t.numpy() for t in module(torch.from_numpy(obs), torch.from_numpy(mask)))
+    allowed = np.where(mask, np.abs(score - reference) / np.maximum(np.abs(reference), 1.0), 0.0)
+    row = np.arange(len(action))
+    worse = np.abs(score[row, action] - score[row, expected]) / np.maximum(np.abs(score[row, action]), 1.0)
+    alone = [int(graph.run(obs[i : i + 1], mask[i : i + 1])[0][0]) for i in range(len(obs))]
+    if not np.isfinite(score).all() or allowed.max() > TOLERANCE or worse.max() > TOLERANCE:
+        raise ArtefactError(str(path), f"differs from torch by {allowed.max():.2g}", "Report this policy's settings.")
+    if alone != action.tolist():
+        raise ArtefactError(str(path), "decides otherwise one by one than in a batch", "Report this policy's settings.")
+    return action
+
+
+def check_texts(world: World) -> None:
+    """Every copy must render for every item that it can be shown with; raises InputError naming the first that does not."""
+    if not world.n_copies:
+        return
+    rows, text = world.items.to_pylist(), world.copies["text"].to_pylist()
+    currency = str(world.meta.get("currency") or "")
+    for item, copy in zip(world.action_item[1:].tolist(), world.action_copy[1:].tolist()):
+        if copy >= 0:
+            render(text[copy], rows[item], currency)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own progress and deprecation notes, which concern its code and not this one."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for kind in (DeprecationWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=kind)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write_catalogue(world: World, folder: Path) -> None:
+    columns = ["item_id", *(c for c in SLOT_COLUMNS.values() if c in world.items.column_names)]
+    tables = {
+        "catalogue": world.items.select(columns).append_column("category_index", pa.array(world.spec.item_category)),
+        "copies": world.copies.select([c for c in _COPY_COLUMNS if c in world.copies.column_names]),
+        "actions": pa.table({"item": world.action_item, "copy": world.action_copy}),
+    }
+    for name, table in tables.items():
+        pq.write_table(table.replace_schema_metadata(None), folder / f"{name}.parquet", compression="zstd")
+    arrays = {
+        "item_vectors": world.spec.item_vectors,
+        "item_category": world.spec.item_category,
+        "item_rate": world.item_rate.astype(np.float32),
+    }
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "catalogue.safetensors")
+
+
+def _manifest(policy: Any, world: World, how: Exporter, seed: int, value: dict[str, Any] | None) -> dict[str, Any]:
+    meta, encoder = world.meta, world.profile_encoder
+    facts = {"name", "source", "kind", "exposure", "propensity", "dataset_hash", "responses", "learned", "provenance"}
+    return {
+        "policy": {
+            "name": policy.name,
+            "label": getattr(policy, "label", policy.name),
+            "config": json.loads(json.dumps(vars(policy.config))),
+            "rule": how.rule,
+            "propensity": RULES[how.rule],
+        },
+        "observation": {"mode": "full", "size": policy.obs_size, "layout": layout(world.spec, "full")},
+        "layout_hash": layout_hash(world.spec),
+        "feature_hash": feature_hash(encoder),
+        "state": _settings(world.spec),
+        "profile": encoder.to_json(),
+        "context_columns": list(world.context_columns),
+        "session_gap": int(meta.get("session_gap", _SESSION_GAP)),
+        "repeats": "allow" if world.repeats_logged else "forbid",
+        "currency": str(meta.get("currency") or ""),
+        "sizes": {"items": world.n_items, "copies": world.n_copies, "actions": world.n_actions},
+        "world": {key: meta[key] for key in sorted(facts & set(meta))} | {"hashes": _world_hashes(world)},
+        "fidelity": _fidelity(world),
+        "value": value,
+        "copy_effect": meta.get("copy_label"),
+        "assumed": list(meta.get("assumed", [])),
+        "golden_seed": seed,
+        "versions": versions() | {name: metadata.version(name) for name in ("onnx", "onnxscript", "onnxruntime")},
+    }
+
+
+def _settings(spec: StateSpec) -> dict[str, Any]:
+    """The state rule's settings, all but the catalogue's arrays."""
+    return {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in ("item_vectors", "item_category")}
+
+
+def _world_hashes(world: World) -> dict[str, str]:
+    if world.path is None:
+        return {}
+    return dict(read_json(world.path / "world.json")["hashes"])
+
+
+def _fidelity(world: World) -> dict[str, Any] | None:
+    """The world's fidelity figures; None where there are none beside it."""
+    path = None if world.path is None else world.path / "fidelity.json"
+    return read_json(path) if path is not None and path.is_file() else None
+
+
+def run_value(run: Path) -> dict[str, Any] | None:
+    """What a run folder says of its policy's worth (`eval.json`); None where it says nothing."""
+    return read_json(run / "eval.json") if (run / "eval.json").is_file() else None
+
+
+def why_not(name: str) -> str | None:
+    """Why a registered policy does not export; None where it does."""
+    try:
+        exporter(name)
+    except RecenvError as error:
+        return str(error)
+    return None

@@ -1,0 +1,236 @@
+"""`Recommender`: a user's raw features and recent events in, items with copy, score and propensity out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.core.errors import InputError
+from recenv.core.render import render
+from recenv.observation import observe
+from recenv.serving.bundle import Bools, Bundle, Floats
+from recenv.serving.choice import NOTHING, distribution, draw
+from recenv.serving.history import History, read_history, read_time, rebuild
+from recenv.state import begin_session
+
+NONE_ITEM = "__none__"
+"""Item id that stands for showing nothing."""
+FALLBACK = "popular"
+
+
+class Recommendations(list[dict[str, Any]]):
+    """Rows, best first, and `notes`: what was left out or went wrong, by name."""
+
+    def __init__(self, rows: list[dict[str, Any]], notes: Mapping[str, Any]) -> None:
+        super().__init__(rows)
+        self.notes = dict(notes)
+
+
+@dataclass
+class Request:
+    """What one request comes to: observation (1, size) float32, allowed actions (1, A) bool, notes."""
+
+    observation: Floats
+    mask: Bools
+    notes: dict[str, Any]
+
+
+class Recommender:
+    """Serves one bundle.
+
+    Args:
+        bundle: the loaded bundle. explore: share of choices made evenly among allowed items (the propensities say so).
+
+    Raises:
+        InputError: `explore` outside [0, 1].
+    """
+
+    def __init__(self, bundle: Bundle, explore: float = 0.0) -> None:
+        if isinstance(explore, bool) or not isinstance(explore, (int, float)) or not 0.0 <= explore <= 1.0:
+            raise InputError("explore", f"{explore!r}", "Give a number from 0 to 1.")
+        self.bundle, self.explore = bundle, float(explore)
+        self.actions_of = np.searchsorted(bundle.action_item, np.arange(len(bundle.items) + 1))
+        self.popular = np.append(NOTHING, bundle.item_rate[bundle.action_item[1:]]).astype(np.float64)
+
+    @classmethod
+    def load(cls, path: str | Path, explore: float = 0.0) -> Recommender:
+        """A recommender of the bundle in a folder; raises ArtefactError as `Bundle.load` does."""
+        return cls(Bundle.load(path), explore)
+
+    def recommend(
+        self,
+        user: Mapping[str, Any],
+        history: Sequence[Any] = (),
+        k: int = 1,
+        now: Any = None,
+        eligible: Collection[str] | None = None,
+        exclude: Collection[str] = (),
+        seed: int | None = None,
+        session_id: str | None = None,
+        context: Mapping[str, float] | None = None,
+    ) -> Recommendations:
+        """Up to `k` items to show now, best first.
+
+        Args:
+            user: raw features by name; what is left out counts as missing. history: events with `item_id`, `kind`
+                (impression, view, cart, click, purchase), `timestamp`, and perhaps `session_id`, `copy_id` and, on
+                impressions, `click` and `purchase`.
+            now: the present; the clock's where None (the last event's time in a world whose time is a mere order).
+            eligible: ids of the items that may be shown; all where None. exclude: ids that may not.
+            seed: of the draw where the policy draws; fresh randomness where None. session_id: the running session; where
+                None, the last one goes on if its last event is not older than the session gap.
+            context: `ctx_*` values, 0 where left out.
+
+        Returns:
+            rows with `item_id copy_id style text score propensity position policy fallback`; the propensity is that of
+            this item and copy at this position, given those above. A policy that would rather show nothing ends the list
+            with the item `__none__`. `notes` counts unknown items and copies and says why a fallback was used.
+
+        Raises:
+            InputError: a malformed or non-finite input, or a feature that the bundle does not know.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InputError("k", f"{k!r}", "Give a whole number of 1 or more.")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+            raise InputError("seed", f"{seed!r}", "Give a whole number of 0 or more.")
+        request = self.request(user, history, now, eligible, exclude, session_id, context)
+        score, broken = self._score(request)
+        if broken:
+            request.notes["fallback"] = broken
+        rows = self._rank(score, request.mask[0], k, np.random.default_rng(seed), bool(broken))
+        return Recommendations(rows, request.notes)
+
+    def request(
+        self,
+        user: Mapping[str, Any],
+        history: Sequence[Any] = (),
+        now: Any = None,
+        eligible: Collection[str] | None = None,
+        exclude: Collection[str] = (),
+        session_id: str | None = None,
+        context: Mapping[str, float] | None = None,
+    ) -> Request:
+        """Observation and mask of a request, as the environment would give them; arguments as in `recommend`."""
+        bundle, spec = self.bundle, self.bundle.spec
+        profile = bundle.encoder.encode({name: [_feature(name, value)] for name, value in user.items()}, 1)
+        gap = int(bundle.manifest["session_gap"])
+        moment = self._now(now, history)
+        events = read_history(history, bundle.item_index, bundle.copy_index, moment, spec.calendar, gap)
+        state, row, at = rebuild(spec, profile, events), np.zeros(1, np.int64), np.array([moment], np.int64)
+        goes_on = _goes_on(events, moment, session_id, gap if spec.calendar else -1)
+        if not goes_on:
+            begin_session(state, row, at)
+        raw = observe(spec, state, row, at, self._context(context or {}), "full")
+        shown = events.shown_in(events.last_session) if goes_on else np.zeros(0, np.int64)
+        notes: dict[str, Any] = dict(events.notes)
+        items = self._allowed(eligible, exclude, notes)
+        if bundle.manifest["repeats"] == "forbid":
+            items[shown] = False
+        mask = items[bundle.action_item]
+        mask[0] = True
+        return Request(np.clip(raw, bundle.low, bundle.high), mask[None], notes)
+
+    def _now(self, now: Any, history: Sequence[Any]) -> int:
+        calendar = self.bundle.spec.calendar
+        if now is not None:
+            return read_time(now, "now", calendar)
+        if calendar:
+            return math.floor(time.time())
+        stamps = [row.get("timestamp") for row in history if isinstance(row, Mapping)]
+        return max((read_time(t, "history timestamp", calendar) for t in stamps), default=0)
+
+    def _context(self, context: Mapping[str, float]) -> Floats:
+        columns = self.bundle.manifest["context_columns"]
+        unknown = sorted(set(context) - set(columns))
+        if unknown:
+            known = ", ".join(columns) or "none"
+            raise InputError(f"context {unknown[0]!r}", "unknown to this bundle", f"Known context: {known}.")
+        for name, value in context.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise InputError(f"context {name!r}", f"{value!r}", "Give a finite number.")
+        return np.array([[context.get(name, 0.0) for name in columns]], np.float32)
+
+    def _allowed(
+        self, eligible: Collection[str] | None, exclude: Collection[str], notes: dict[str, Any]
+    ) -> NDArray[np.bool_]:
+        """(n_items,) items that may be shown; ids that the catalogue does not hold are counted in `notes`."""
+        index = self.bundle.item_index
+        allowed = np.full(len(index), eligible is None)
+        for ids, value, name in ((eligible or (), True, "eligible"), (exclude, False, "exclude")):
+            if isinstance(ids, str) or not all(isinstance(i, str) for i in ids):
+                raise InputError(name, f"{ids!r}", "Give a list of item ids (strings).")
+            known = [index[i] for i in ids if i in index]
+            allowed[known] = value
+            if len(known) < len(ids):
+                notes[f"unknown_{name}"] = len(ids) - len(known)
+        return allowed
+
+    def _score(self, request: Request) -> tuple[NDArray[np.float64], str]:
+        """Scores (A,), and what is wrong with the model (then they are those of the fallback policy)."""
+        try:
+            action, score = self.bundle.policy.run(request.observation, request.mask)
+        except Exception as error:  # onnxruntime's own classes; the answer says that it comes from the fallback
+            return self.popular, f"the model failed: {type(error).__name__}"
+        if score.shape != (1, self.bundle.n_actions) or not np.isfinite(score[request.mask]).all():
+            return self.popular, "the model gave scores that are not finite"
+        if not 0 <= int(action[0]) < self.bundle.n_actions or not request.mask[0, int(action[0])]:
+            return self.popular, "the model chose an action that is not allowed"
+        return score[0].astype(np.float64), ""
+
+    def _rank(
+        self, score: NDArray[np.float64], mask: NDArray[np.bool_], k: int, rng: np.random.Generator, fallback: bool
+    ) -> list[dict[str, Any]]:
+        bundle, left, rows = self.bundle, mask.copy(), []
+        rule = "best-item" if fallback else bundle.rule
+        explore = 0.0 if fallback else self.explore
+        for position in range(1, k + 1):
+            if position > 1 and not left[1:].any():
+                break
+            probability = distribution(rule, score, left, bundle.action_item, explore)
+            action = draw(probability, rng)
+            chosen = self._describe(action)
+            chosen |= {"score": float(score[action]) if action else None, "propensity": float(probability[action])}
+            chosen |= {
+                "position": position,
+                "policy": FALLBACK if fallback else bundle.policy_name,
+                "fallback": fallback,
+            }
+            rows.append(chosen)
+            if action == 0:
+                break
+            item = int(bundle.action_item[action])
+            left[self.actions_of[item] : self.actions_of[item + 1]] = False
+        return rows
+
+    def _describe(self, action: int) -> dict[str, Any]:
+        item, copy = int(self.bundle.action_item[action]), int(self.bundle.action_copy[action])
+        if item < 0:
+            return {"item_id": NONE_ITEM, "copy_id": None, "style": None, "text": ""}
+        row = self.bundle.items[item]
+        if copy < 0:
+            return {"item_id": row["item_id"], "copy_id": None, "style": None, "text": row["text"]}
+        line = self.bundle.copies[copy]
+        text = render(line["text"], row, self.bundle.manifest["currency"])
+        return {"item_id": row["item_id"], "copy_id": line["copy_id"], "style": line["style"], "text": text}
+
+
+def _feature(name: str, value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"user feature {name!r}", f"{value!r}", "Give a finite number, or leave it out.")
+    return value
+
+
+def _goes_on(history: History, now: int, session_id: str | None, gap: int) -> bool:
+    """Whether the request belongs to the history's last session."""
+    if not len(history.time):
+        return False
+    if session_id is not None:
+        return session_id == history.last_session_id
+    return now - int(history.time[-1]) <= gap
