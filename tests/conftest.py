@@ -1,0 +1,40 @@
+"""Shared fixtures, and the rule that nothing may skip where everything is installed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+NO_SKIP = "RECENV_NO_SKIP"
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With RECENV_NO_SKIP set, a skipped test fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    if os.environ.get(NO_SKIP) and skipped and exitstatus == 0:
+        for report in skipped:
+            print(f"unexpected skip: {report.nodeid}: {report.longrepr}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of reference data: $RECENV_DATA, or `shared/data` beside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("RECENV_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder}; set RECENV_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> None:
+    """Small nets on shared cores: two threads are slower than one, and the results would depend on their number."""
+    import torch
+
+    torch.set_num_threads(1)
