@@ -15,7 +15,7 @@ from recenv.response.forward import ResponseForward
 from recenv.response.model import ResponseNet, Scaling, Widths, export
 from recenv.response.train import TrainConfig, supported_heads, train
 
-CONFIG = TrainConfig(epochs=6, batch=512, learning_rate=3e-3, widths=Widths(16, 16, 8, 16, 8))
+CONFIG = TrainConfig(epochs=6, least_steps=0, batch=512, learning_rate=3e-3, widths=Widths(16, 16, 8, 16, 8))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ def test_numpy_forward_equals_torch():
     item = rng.integers(0, 30, 300)
     with torch.no_grad():
         tensors = [torch.from_numpy(a) for a in (obs, item, pair)]
-        want = net(tensors[0], net.items(torch.from_numpy(inputs)), tensors[1], tensors[2]).numpy()
+        user, z = net.user_scale(tensors[0]), net.pair_scale(tensors[2])
+        want = net(user, net.items(torch.from_numpy(inputs)), tensors[1], z).numpy()
     got = forward.logits(obs, item, pair[:, :8], pair[:, 8:])
     np.testing.assert_allclose(got, want, atol=1e-5, rtol=1e-5)
     again = forward.with_items(inputs[:, :4], inputs[:, 4:])

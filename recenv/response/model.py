@@ -103,9 +103,9 @@ class ResponseNet(nn.Module):
             x = x * keep
         return self.item_tower(x), self.item_skip(x)
 
-    def forward(self, user: Tensor, items: tuple[Tensor, Tensor], item: Tensor, pair: Tensor) -> Tensor:
-        """Logits (n, heads): user (n, U), pair (n, F + 1 + E), item (n,) rows of `items`."""
-        u, z = self.user_tower(self.user_scale(user)), self.pair_scale(pair)
+    def forward(self, user: Tensor, items: tuple[Tensor, Tensor], item: Tensor, z: Tensor) -> Tensor:
+        """Logits (n, heads) of inputs already scaled: user (n, U), z (n, F + 1 + E); item (n,) rows of `items`."""
+        u = self.user_tower(user)
         v, skip = nn.functional.embedding(item, items[0]), nn.functional.embedding(item, items[1])
         h = torch.relu(self.head_first(torch.cat([u, v, u * v, z], dim=1)))
         h = torch.relu(self.head_second(h))

@@ -28,20 +28,24 @@ class TrainConfig:
 
     Args:
         epochs: most passes over the training rows.
+        least_steps: gradient steps for which there are more passes than `epochs`, where rows are few.
         patience: passes without a better validation log-loss before stopping.
-        batch: rows a gradient step.
+        batch: most rows a gradient step; fewer (at least 256) where that leaves under 100 steps a pass.
         learning_rate: peak of AdamW's one-cycle schedule.
         weight_decay: AdamW's decoupled weight decay.
+        user_drop: share of a user's inputs that a batch hides (dropout): a thousand households are few for 200 inputs.
         item_drop: probability that a batch hides an item's vector, so that a new item is not out of distribution.
         threads: torch threads; results are reproducible for a fixed number.
         widths: layer widths.
     """
 
-    epochs: int = 12
+    epochs: int = 5
+    least_steps: int = 600
     patience: int = 3
     batch: int = 4096
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    user_drop: float = 0.3
     item_drop: float = 0.1
     threads: int = 1
     widths: Widths = field(default_factory=Widths)
@@ -49,7 +53,7 @@ class TrainConfig:
 
 @dataclass
 class _Tensors:
-    visit_obs: Tensor
+    user: Tensor
     visit: Tensor
     item: Tensor
     pair: Tensor
@@ -137,14 +141,17 @@ def _build(rows: TrainingRows, inputs: Floats, vector_dim: int, heads: int, conf
     return ResponseNet(user, Scaling.of(inputs[seen]), pair, heads, config.widths, vector_dim)
 
 
-def _tensors(rows: TrainingRows, heads: tuple[str, ...]) -> _Tensors:
+@torch.no_grad()
+def _tensors(net: ResponseNet, rows: TrainingRows, heads: tuple[str, ...]) -> _Tensors:
+    """Inputs scaled once, not in every batch."""
     tensor = torch.from_numpy
+    pair = np.concatenate([rows.cross, rows.treat], axis=1)
     acts = np.nan_to_num(np.stack([rows.click, rows.purchase], axis=1))
     return _Tensors(
-        visit_obs=tensor(rows.visit_obs),
+        user=net.user_scale(tensor(rows.visit_obs)),
         visit=tensor(rows.visit.astype(np.int64)),
         item=tensor(rows.item.astype(np.int64)),
-        pair=tensor(np.concatenate([rows.cross, rows.treat], axis=1)),
+        pair=net.pair_scale(tensor(pair)),
         offset=tensor(rows.offset),
         acts=tensor(acts.astype(np.float32)),
         response=tensor(np.stack([rows.response(h) for h in heads], axis=1)),
@@ -161,18 +168,20 @@ def _fit(
     seed: int,
     progress: bool,
 ) -> list[dict[str, float]]:
-    data, held = _tensors(parts["train"], heads), _tensors(parts["validation"], heads)
+    data, held = (_tensors(net, parts[name], heads) for name in ("train", "validation"))
     _start_at_base_rate(net, data)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(_groups(net, config), lr=config.learning_rate)
-    steps = config.epochs * -(-len(data) // config.batch)
+    batch = min(config.batch, max(256, len(data) // 100))
+    a_pass = -(-len(data) // batch)
+    epochs = max(config.epochs, -(-config.least_steps // a_pass))
     peaks = [group["lr"] for group in optimiser.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=epochs * a_pass, pct_start=0.1)
     history: list[dict[str, float]] = []
     best, kept, since = float("inf"), _copy(net), 0
-    with tqdm(range(config.epochs), desc="response model", unit="epoch", disable=not progress) as bar:
+    with tqdm(range(epochs), desc="response model", unit="epoch", disable=not progress) as bar:
         for epoch in bar:
-            loss = _epoch(net, data, heads, inputs, optimiser, schedule, config, generator)
+            loss = _epoch(net, data, heads, inputs, optimiser, schedule, batch, config, generator)
             check = _evaluate(net, held, heads, inputs) if len(held) else loss
             history.append({"epoch": epoch, "train": loss, "validation": check})
             bar.set_postfix(train=f"{loss:.5f}", validation=f"{check:.5f}")
@@ -193,14 +202,15 @@ def _epoch(
     inputs: Tensor,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    batch: int,
     config: TrainConfig,
     generator: torch.Generator,
 ) -> float:
     net.train()
     order = torch.randperm(len(data), generator=generator)
     total, count = 0.0, 0
-    for index in order.split(config.batch):
-        loss = _loss(net, data, index, heads, inputs, config.item_drop, generator)
+    for index in order.split(batch):
+        loss = _loss(net, data, index, heads, inputs, config, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -216,14 +226,17 @@ def _loss(
     index: Tensor,
     heads: tuple[str, ...],
     inputs: Tensor,
-    item_drop: float,
+    hide: TrainConfig | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Sum over heads of the weighted mean log-loss over the rows of `index`."""
+    """Sum over heads of the weighted mean log-loss over the rows of `index`; `hide`: what to drop, in training."""
     distinct, item = torch.unique(data.item[index], return_inverse=True)
-    drop = None if generator is None else torch.rand(len(distinct), generator=generator) < item_drop
+    user, drop = data.user[data.visit[index]], None
+    if hide is not None:
+        drop = torch.rand(len(distinct), generator=generator) < hide.item_drop
+        user = user * (torch.rand(user.shape, generator=generator) >= hide.user_drop) / (1.0 - hide.user_drop)
     items = net.items(inputs[distinct], drop)
-    logits = net(data.visit_obs[data.visit[index]], items, item, data.pair[index])
+    logits = net(user, items, item, data.pair[index])
     logits = _add_known(net, logits, heads, data, index)
     y, w = data.response[index], data.weight[index][:, None]
     known = ~torch.isnan(y)
@@ -248,7 +261,7 @@ def _evaluate(net: ResponseNet, data: _Tensors, heads: tuple[str, ...], inputs: 
     total, mass = 0.0, 0.0
     for index in torch.arange(len(data)).split(16384):
         share = float(data.weight[index].sum())
-        total += float(_loss(net, data, index, heads, inputs, 0.0, None)) * share
+        total += float(_loss(net, data, index, heads, inputs, None, None)) * share
         mass += share
     return total / mass
 
