@@ -26,7 +26,7 @@ class FitConfig:
     """Most snapshots of users kept in each world."""
     horizon: int | None = None
     """Slots in a session; from the logs if not given."""
-    epochs: int = 12
+    epochs: int = 5
     """Most passes of the response model over its rows."""
     threads: int = 2
     """Torch threads; results repeat for a fixed number."""
