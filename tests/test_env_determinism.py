@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from helpers_world import small_world
 
+from recenv.core import rng
 from recenv.env.check import same
+from recenv.env.draws import uniforms
 from recenv.env.options import EnvOptions
 from recenv.env.shop import RecEnv
 from recenv.env.simulator import Simulator
@@ -81,6 +83,15 @@ def test_any_number_of_environments_gives_the_same_bits(options: dict[str, Any])
         assert same(alone, seven[i]), i
         assert same(alone, many[i]), i
     assert not same(many[0], many[1])
+
+
+def test_compiled_draws_are_those_of_the_rng_module() -> None:
+    """Bit for bit, so that what other parts draw by `rng.uniform` is the same stream."""
+    words = np.random.default_rng(0).integers(-(2**62), 2**62, (4, 50))
+    stream, slot = np.array([2, 2, 3, 4]), np.array([0, 1, 0, 0])
+    expected = rng.uniform(*(w[:, None] for w in words), stream, slot)
+    assert same(uniforms(*words, stream, slot), expected)
+    assert 0 <= expected.min() < expected.max() < 1
 
 
 def test_seeds_differ_and_repeat() -> None:

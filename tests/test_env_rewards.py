@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,18 @@ def test_bad_options(options: dict[str, Any], world: World) -> None:
         with pytest.raises(InputError) as caught:
             make()
         assert next(iter(options)) in caught.value.where
+
+
+def test_extrapolation_is_labelled(world: World) -> None:
+    wide = RecEnv(world, candidates="all", repeats="allow", slate=2, slate_response="position")
+    assert wide.reset(seed=0)[1]["extrapolation"] is True
+    told = "\n".join(wide.describe()["assumed"])
+    for word in ("everything", "candidates='all'", "repeats='allow'", "'position'", "1 / log2(1 + rank)"):
+        assert word in told
+    narrow = RecEnv(world)
+    assert narrow.reset(seed=0)[1]["extrapolation"] is False
+    assert "extrapolation" not in "\n".join(narrow.describe()["assumed"])
+    assert json.loads(json.dumps(narrow.describe()))["options"]["candidates"] == "logged"
 
 
 @pytest.mark.parametrize("mode", ["human", "rgb_array", "text"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def render_session(sim: Simulator, row: int, last: Outcome | None) -> str:
     """Text of session `row` after the outcome `last` (None: it has just begun)."""
-    lines = [f"user {who(sim, row)}", f"slot {int(sim.step_count[row])} of {sim.options.horizon}"]
+    lines = [f"user {who(sim, row)}", f"slot {int(sim.step_count[row])} of {sim.horizon}"]
     if last is None:
         return "\n".join([*lines, "nothing shown yet"])
     info = last.info

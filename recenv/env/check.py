@@ -155,7 +155,7 @@ def _values(make: Maker, seed: int, steps: int) -> None:
     for step in range(steps):
         _require(obs in env.observation_space, f"observation before step {step} lies outside its space")
         obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        _require(bool(np.isfinite(reward)), f"reward {reward} in step {step}")
+        _require(bool(np.isfinite(float(reward))), f"reward {reward} in step {step}")
         _require(bool(np.isfinite(np.asarray(obs, dtype=np.float64)).all()), f"NaN or infinity in step {step}")
         _require(type(terminated) is bool and type(truncated) is bool, "terminated and truncated must be bool")
         if terminated or truncated:
@@ -176,10 +176,11 @@ def _masks(make: Maker, seed: int, steps: int) -> None:
         _require(
             mask.dtype == np.bool_ and mask.shape == (size,), f"mask of {mask.dtype} {mask.shape}, not bool {size}"
         )
-        parts = np.split(mask, np.cumsum(env.action_space.nvec)[:-1]) if _is_multi(env.action_space) else [mask]
+        space: Any = env.action_space
+        parts = np.split(mask, np.cumsum(space.nvec)[:-1]) if _is_multi(space) else [mask]
         _require(all(part.any() for part in parts), f"no action is allowed in step {step}")
         chosen = [int(rng.choice(np.flatnonzero(part))) for part in parts]
-        action: Any = np.array(chosen) if _is_multi(env.action_space) else chosen[0]
+        action: Any = np.array(chosen) if _is_multi(space) else chosen[0]
         _, _, terminated, truncated, _ = env.step(action)
         if terminated or truncated:
             env.reset()

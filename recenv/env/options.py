@@ -117,9 +117,26 @@ class EnvOptions:
             "horizon": int(world.horizon_default) if self.horizon is None else self.horizon,
             "seconds_per_slot": int(world.seconds_per_slot) if self.seconds_per_slot is None else self.seconds_per_slot,
         }
-        result = replace(self, **values, **_weights(self, world.responses))
+        values |= _weights(self, world.responses)
+        result = replace(self, **values)
         _supported(result, world)
         return result
+
+
+def assumptions(options: EnvOptions, world: World) -> list[str]:
+    """What these resolved options assume beyond the world's own assumptions, one sentence each."""
+    told = ["clock: each slot takes the declared seconds", "acts of the user's own between slots: none"]
+    if options.candidates == "all":
+        told.append("candidates='all': extrapolation, items not on offer are shown under the declared reference exp_*")
+    if options.repeats == "allow" and not world.repeats_logged:
+        told.append("repeats='allow': extrapolation, the logs hold no item twice in a session")
+    if options.slate > 1:
+        told.append(f"slate response {options.slate_response!r}: assumed, not estimated from these logs")
+    if options.slate > 1 and options.slate_response == "position":
+        told.append("examination by rank 1 / log2(1 + rank): assumed")
+    if options.leave == "model":
+        told.append("leaving: nobody leaves where nothing is shown; a slate counts by its mean logit")
+    return told
 
 
 def _weights(options: EnvOptions, responses: tuple[str, ...]) -> dict[str, float]:

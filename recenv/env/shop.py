@@ -121,6 +121,10 @@ class RecEnv(gym.Env[Floats, Any]):
         """(A,) allowed actions; (k * A,) for a slate, in the manner of sb3-contrib."""
         return np.tile(self.sim.masks_.table[0], self.sim.options.slate)
 
+    def describe(self) -> dict[str, Any]:
+        """Options as resolved, what is learned, what is assumed or extrapolated."""
+        return self.sim.describe()
+
     def render(self) -> str | None:  # type: ignore[override]
         """The session as text under `render_mode="ansi"`, else None."""
         return None if self.render_mode is None else render_session(self.sim, 0, self._last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from recenv.core import rng
 from recenv.core.errors import InputError
 from recenv.env import slate
+from recenv.env.draws import uniforms
 from recenv.env.learned import LearnedResponse, ResponseProtocol
 from recenv.env.masks import Masks
-from recenv.env.options import EnvOptions
+from recenv.env.options import EnvOptions, assumptions
 from recenv.env.prepared import load_world, prepared
 from recenv.env.reward import reward_terms, total, value
 from recenv.observation import bounds, layout, observe
@@ -85,6 +86,7 @@ class Simulator:
     ) -> None:
         self.world, self.n = world, n
         self.options = (options or EnvOptions()).resolve(world)
+        self.horizon, self._seconds = int(self.options.horizon or 1), int(self.options.seconds_per_slot or 0)
         self.response = LearnedResponse(world, n) if response is None else response
         self.starts = np.asarray(world.start.of_split(self.options.split), np.int64)
         self.masks_ = Masks(world, n, self.options)
@@ -170,6 +172,15 @@ class Simulator:
         raw = self.raw if rows is None else self.raw[rows]
         return np.clip(raw, self.low, self.high)
 
+    def describe(self) -> dict[str, Any]:
+        """The options as resolved, what the world learned, and all that is assumed or extrapolated; JSON-able."""
+        meta = self.world.meta
+        return {
+            "options": asdict(self.options),
+            "learned": list(meta.get("learned", ())),
+            "assumed": [*meta.get("assumed", ()), *assumptions(self.options, self.world)],
+        }
+
     def masks(self) -> NDArray[np.bool_]:
         """(N, A) allowed actions of this moment; a copy."""
         return self.masks_.table.copy()
@@ -193,8 +204,8 @@ class Simulator:
         terms = reward_terms(self.options, response.amounts)
         self.leaving = self._leave(response)
         self.advance(response.items, response.copies, response.click, response.purchase, response.shown)
-        over = self.step_count >= self.options.horizon
-        terminated = self.leaving | over if self.options.horizon == 1 else self.leaving.copy()
+        over = self.step_count >= self.horizon
+        terminated = self.leaving | over if self.horizon == 1 else self.leaving.copy()
         obs = self.observations()
         info: dict[str, Any] = {"start_row": self.start_row.copy(), **response.amounts, "reward_terms": terms}
         info["left"] = self.leaving.copy()
@@ -209,8 +220,8 @@ class Simulator:
         copies = self.world.action_copy[actions].astype(np.int32)
         allowed = self.masks_.allows(actions)
         if self.options.invalid_action == "raise" and not allowed.all():
-            row, slot = np.argwhere(~allowed)[0]
-            raise InputError("action", f"{actions[row, slot]} of session {row} is masked", "See action_masks().")
+            row, place = np.argwhere(~allowed)[0]
+            raise InputError("action", f"{actions[row, place]} of session {row} is masked", "See action_masks().")
         items[~allowed], copies[~allowed] = -1, -1
         again = _repeated(items)
         shown = (items >= 0) & ~again
@@ -245,7 +256,7 @@ class Simulator:
             rows = np.flatnonzero(shown[:, j])
             self.response.observe(rows, items[rows, j], copies[rows, j], click[rows, j], purchase[rows, j])
             self.masks_.shown(rows, items[rows, j])
-        self.now += self.options.seconds_per_slot
+        self.now += self._seconds
         self.step_count += 1
         self._refresh(self.rows)
 
@@ -334,8 +345,7 @@ class Simulator:
 
     def _uniforms(self) -> NDArray[np.float64]:
         """(N, 3k + 1): of the root response, the purchase and the choice of each slot, and of leaving."""
-        key = (self.seed, self.index, self.episode, self.step_count)
-        return rng.uniform(*(w[:, None] for w in key), self._streams, self._slots)
+        return uniforms(self.seed, self.index, self.episode, self.step_count, self._streams, self._slots)
 
     def _values(self, amounts: dict[str, NDArray[np.float64]]) -> None:
         amounts["gross"] = value(self.options, amounts, "expected_") - amounts["cost"]

@@ -180,6 +180,10 @@ class RecVectorEnv(gym.vector.VectorEnv[Floats, Any, NDArray[Any]]):
         """(num_envs, A) allowed actions; (num_envs, k * A) for slates."""
         return np.tile(self.sim.masks_.table, (1, self.sim.options.slate))
 
+    def describe(self) -> dict[str, Any]:
+        """Options as resolved, what is learned, what is assumed or extrapolated."""
+        return self.sim.describe()
+
     def render(self) -> tuple[str, ...] | None:
         """Each session as text under `render_mode="ansi"`, else None."""
         if self.render_mode is None:

@@ -64,7 +64,7 @@ class CandidateSet(gym.Wrapper[Floats, Any, Floats, Any]):
         return self._actions[0].copy()
 
 
-class CandidateVector(gym.vector.VectorWrapper[Floats, Any, NDArray[Any], Floats, Any]):
+class CandidateVector(gym.vector.VectorWrapper):  # type: ignore[type-arg]
     """The same over a `RecVectorEnv`; `info["final_obs"]` is in the wrapper's space too.
 
     Raises:
@@ -89,7 +89,7 @@ class CandidateVector(gym.vector.VectorWrapper[Floats, Any, NDArray[Any], Floats
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Floats, dict[str, Any]]:
-        obs, info = self.env.reset(seed=seed, options=options)
+        obs, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         return self._observe(obs), info
 
     def step(self, actions: Any) -> tuple[Floats, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
