@@ -120,7 +120,7 @@ def _from_state(spec: StateSpec, state: UserState, rows: Ints, now: NDArray[np.i
         category_counts=state.category_counts[rows, category],
         category_age=age(now, state.category_time[rows, category]),
         totals=state.totals[user][group],
-        log_sessions=log_count(state.sessions[user])[group],
+        log_sessions=log_count(state.sessions[user].astype(np.float32))[group],
         last_act=age(at[:, None], state.last_time[user][:, _ACTS]).min(axis=1)[group],
         interest=_dots(interest, group, spec.item_vectors[item]),
         in_session=_recent(

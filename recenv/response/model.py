@@ -58,13 +58,18 @@ class Scaling:
 
 
 class _Scale(nn.Module):
+    low: Tensor
+    high: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, scaling: Scaling) -> None:
         super().__init__()
         for name in ("low", "high", "mean", "std"):
             self.register_buffer(name, torch.from_numpy(getattr(scaling, name)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (torch.clamp(x, self.low, self.high) - self.mean) / self.std  # type: ignore[arg-type]
+        return (torch.clamp(x, self.low, self.high) - self.mean) / self.std
 
 
 class ResponseNet(nn.Module):
@@ -127,18 +132,15 @@ def export(net: ResponseNet, inputs: Floats) -> dict[str, Floats]:
     def array(tensor: Tensor) -> Floats:
         return np.ascontiguousarray(tensor.detach().numpy().astype(np.float32))
 
-    tower = net.item_tower[2].out_features
+    tower = int(net.head_first.in_features - len(net.pair_scale.mean)) // 3
     first = array(net.head_first.weight).T
     weights: dict[str, Floats] = {}
     for name, scale in (("user", net.user_scale), ("item", net.item_scale), ("pair", net.pair_scale)):
         weights |= {f"{name}_{part}": array(getattr(scale, part)) for part in ("low", "high", "mean")}
-    user_std, item_std, pair_std = (
-        array(s.std)[:, None]  # type: ignore[arg-type]
-        for s in (net.user_scale, net.item_scale, net.pair_scale)
-    )
+    user_std, item_std, pair_std = (array(s.std)[:, None] for s in (net.user_scale, net.item_scale, net.pair_scale))
     for name, std, layers in (("user", user_std, net.user_tower), ("item", item_std, net.item_tower)):
-        weights[f"{name}_w1"], weights[f"{name}_b1"] = array(layers[0].weight).T / std, array(layers[0].bias)
-        weights[f"{name}_w2"], weights[f"{name}_b2"] = array(layers[2].weight).T, array(layers[2].bias)
+        w1, b1, w2, b2 = (array(p) for p in layers.parameters())
+        weights |= {f"{name}_w1": w1.T / std, f"{name}_b1": b1, f"{name}_w2": w2.T, f"{name}_b2": b2}
     weights |= {
         "item_skip_w": array(net.item_skip.weight).T / item_std,
         "head_user": first[:tower],

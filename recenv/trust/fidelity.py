@@ -186,7 +186,7 @@ def compare(
         "auc": (boot.auc(p, y, w), boot.auc(other, y, w)),
         "gain_over_base": (gain(own, reference), gain(theirs, reference)),
     }
-    result = {}
+    result: dict[str, dict[str, float | None]] = {}
     for name, (a, b) in values.items():
         result |= {name: interval(a), f"{name}_other": interval(b), f"{name}_difference": interval(a - b)}
     return result
