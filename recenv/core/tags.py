@@ -42,9 +42,6 @@ TAGS: dict[str, Tag] = {
     "shop/leave_rate": Tag("sessions that the user left before the horizon", "share"),
     "shop/masked_share": Tag("actions that were masked and showed nothing", "share of slots"),
     "shop/nothing_share": Tag("slots in which nothing was shown", "share of slots"),
-    "shop/value_over_logged": Tag(
-        "gross value less that of the logged policy on the same episodes", "reward per session"
-    ),
     "response/train_loss": Tag("weighted log-loss of the response model in training; x axis epochs", "nats"),
     "response/validation_loss": Tag("weighted log-loss on validation; x axis epochs", "nats"),
     "response/auc": Tag("weighted area under the ROC curve on validation", "1"),

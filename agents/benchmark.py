@@ -1,0 +1,230 @@
+"""Policies side by side: every one on the same users of the judge's world, with intervals and a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from recenv.agents.base import entry
+from recenv.agents.intervals import Interval, clustered_interval, t_interval
+from recenv.agents.jobs import Contestant, Job, JobResult, run_job
+from recenv.agents.training import TrainSettings
+from recenv.core.errors import InputError
+from recenv.env.prepared import load_world
+
+if TYPE_CHECKING:
+    from recenv.world import World
+
+LOGGED, GREEDY = "logged", "model-greedy"
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What is compared, and how.
+
+    Args:
+        agents: contestants; `logged` and `model-greedy` are added where they are missing.
+        seeds: number of seeds. first_seed: the first of them. episodes: sessions a seed and policy.
+        training: how learners are trained (its seed is set by the benchmark). envs: sessions side by side.
+        workers: processes.
+    """
+
+    agents: tuple[Contestant, ...]
+    seeds: int = 5
+    first_seed: int = 0
+    episodes: int = 2_000
+    training: TrainSettings = field(default_factory=TrainSettings)
+    envs: int = 128
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "episodes", "envs", "workers"):
+            if getattr(self, name) < 1:
+                raise InputError(name, f"{getattr(self, name)}", "Give a whole number of 1 or more.")
+        needed = tuple(Contestant(n) for n in (LOGGED, GREEDY) if n not in [a.name for a in self.agents])
+        object.__setattr__(self, "agents", (*needed, *self.agents))
+        if len({str(a) for a in self.agents}) < len(self.agents):
+            raise InputError("agents", "one is named twice", "Name each once, or give them different options.")
+
+
+@dataclass
+class Scores:
+    """All seeds of one contestant, in seed order."""
+
+    contestant: Contestant
+    results: list[JobResult]
+
+    @property
+    def name(self) -> str:
+        """Its name in tables: the registry's, with its options; `dqn-0` for a DQN that does not look ahead."""
+        options = str(self.contestant).partition(":")[2]
+        return self.results[0].label + (f" ({options})" if options else "")
+
+    def means(self, term: str, where: str = "judged") -> NDArray[np.float64]:
+        """(K,) mean of `term` over each seed's episodes in the judge's (`judged`) or the training world (`own`)."""
+        return np.array([getattr(result, where).totals[term].mean() for result in self.results])
+
+    def episodes(self, term: str) -> NDArray[np.float64]:
+        """(K * episodes,) `term` of every episode in the judge's world."""
+        return np.concatenate([result.judged.totals[term] for result in self.results])
+
+
+def run_jobs(world: str, judge: str, settings: BenchmarkSettings, out: Path, bar: bool) -> list[Scores]:
+    """Train and value every contestant with every seed; results in the order of the contestants."""
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    jobs = [
+        Job(
+            contestant=who,
+            seed=seed,
+            world=world,
+            judge=judge,
+            out=str(out / f"{_folder(who)}-seed{seed}"),
+            settings=settings.training,
+            episodes=settings.episodes,
+            envs=settings.envs,
+            bar=bar and settings.workers == 1,
+        )
+        for who in settings.agents
+        for seed in seeds
+    ]
+    total = len(jobs)
+    done = list(tqdm(_finished(jobs, settings.workers), total=total, desc="benchmark", unit="run", disable=not bar))
+    found = {(str(r.contestant), r.seed): r for r in done}
+    scores = [Scores(who, [found[str(who), seed] for seed in seeds]) for who in settings.agents]
+    _check_pairs(scores)
+    return scores
+
+
+def _folder(who: Contestant) -> str:
+    return "".join(c if c.isalnum() or c in "-.=" else "_" for c in str(who))
+
+
+def _finished(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
+    if workers == 1:
+        yield from map(run_job, jobs)
+        return
+    # Spawned, not forked: torch and numba hold threads that a fork would break. The dearest first.
+    order = sorted(jobs, key=lambda job: not entry(job.contestant.name).trainable)
+    with one_thread(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(run_job, job) for job in order]):
+            yield future.result()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes begun inside use one BLAS thread each: two on a busy core slow each other down many times over."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _check_pairs(scores: Sequence[Scores]) -> None:
+    """Every policy must have met the same users, else differences are not paired."""
+    first = scores[0].results
+    for other in scores[1:]:
+        for a, b in zip(first, other.results):
+            if not np.array_equal(a.judged.start_row, b.judged.start_row):
+                raise InputError(f"episodes of {other.name}", "start in other states", "Report this: pairing broke.")
+
+
+def difference(a: Scores, b: Scores, term: str, user: NDArray[Any]) -> dict[str, Any]:
+    """a - b in the judge's world: over seeds (t interval), and over all episodes clustered by user."""
+    seeds = t_interval(a.means(term) - b.means(term))
+    episodes = clustered_interval(a.episodes(term) - b.episodes(term), user)
+    best = seeds if seeds.low is not None else episodes
+    return {"seeds": seeds.as_list(), "episodes": episodes.as_list(), "above_zero": best.above_zero()}
+
+
+def table(scores: Sequence[Scores], judge: World) -> list[dict[str, Any]]:
+    """One JSON-able row a contestant, in order of gross value in the judge's world."""
+    logged = next(s for s in scores if s.contestant.name == LOGGED)
+    user = users_of(logged, judge)
+    terms = [t for t in ("gross", "incremental") if t in logged.results[0].judged.totals]
+    rows = [_row(s, logged, user, terms) for s in scores]
+    return sorted(rows, key=lambda row: -float(row["judge"]["gross"][0]))
+
+
+def users_of(scores: Scores, judge: World) -> NDArray[Any]:
+    """(K * episodes,) user id of every episode."""
+    return np.concatenate([judge.start.user_id[result.judged.start_row] for result in scores.results])
+
+
+def _row(scores: Scores, logged: Scores, user: NDArray[Any], terms: Sequence[str]) -> dict[str, Any]:
+    metrics = [result.judged.metrics() for result in scores.results]
+    return {
+        "agent": scores.name,
+        "name": scores.contestant.name,
+        "trainable": entry(scores.contestant.name).trainable,
+        "judge": {term: t_interval(scores.means(term)).as_list() for term in terms},
+        "training_world": {term: t_interval(scores.means(term, "own")).as_list() for term in terms},
+        "over_logged": {term: difference(scores, logged, term, user) for term in terms},
+        "metrics": {tag: float(np.mean([m[tag] for m in metrics])) for tag in metrics[0]},
+        "seconds": float(np.mean([result.seconds for result in scores.results])),
+    }
+
+
+def planning_gain(scores: Sequence[Scores], judge: World, objective: str) -> dict[str, Any] | None:
+    """Best learner minus `model-greedy` in the judge's world; None without a learner.
+
+    The learner is chosen by its value in the TRAINING world, so that the figure is not the greatest of several draws.
+    """
+    learners = [s for s in scores if entry(s.contestant.name).trainable]
+    if not learners:
+        return None
+    greedy = next(s for s in scores if s.contestant.name == GREEDY)
+    best = max(learners, key=lambda s: float(s.means(objective, "own").mean()))
+    user = users_of(greedy, judge)
+    terms = [t for t in ("gross", "incremental") if t in greedy.results[0].judged.totals]
+    ratio = {t: _ratio(best.means(t).mean(), greedy.means(t).mean()) for t in terms}
+    gains = {t: difference(best, greedy, t, user) for t in terms}
+    return {"learner": best.name, "chosen_by": f"{objective} in the training world", "ratio": ratio, **gains}
+
+
+def _ratio(a: float, b: float) -> float | None:
+    return float(a / b) if b else None
+
+
+def summarise(world: str, judge: str, scores: Sequence[Scores], settings: BenchmarkSettings) -> dict[str, Any]:
+    """The whole result, JSON-able."""
+    trained, judging = load_world(world), load_world(judge)
+    env = settings.training.env.resolve(trained)
+    return {
+        "world": trained.meta["name"],
+        "judge": judging.meta["name"],
+        "candidates": env.candidates,
+        "objective": env.reward,
+        "env": asdict(env),
+        "seeds": settings.seeds,
+        "episodes": settings.episodes,
+        "steps": settings.training.steps,
+        "responses": list(judging.responses),
+        "currency": judging.meta.get("currency"),
+        "assumed": list(judging.meta.get("assumed", [])),
+        "copies": judging.n_copies,
+        "rows": table(scores, judging),
+        "planning_gain": planning_gain(scores, judging, str(env.reward)),
+    }
+
+
+def as_interval(values: Sequence[float | None]) -> Interval:
+    """From JSON."""
+    assert values[0] is not None
+    return Interval(values[0], values[1], values[2])

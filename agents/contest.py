@@ -1,0 +1,77 @@
+"""The benchmark from two worlds to a folder: runs, table, report, figures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recenv.agents import figures, report
+from recenv.agents.benchmark import BenchmarkSettings, Scores, run_jobs, summarise
+from recenv.agents.tracking import Board
+from recenv.core.runs import Run
+from recenv.env.prepared import load_world
+from recenv.trust.summary import summary_lines
+
+EVENTS = "runs"
+"""Folder of the TensorBoard runs, one a policy and seed."""
+
+
+def benchmark(
+    world: str | Path, judge: str | Path, out: str | Path, settings: BenchmarkSettings, bar: bool = True
+) -> dict[str, Any]:
+    """Compare policies in the judge's world and write `benchmark.json`, `.md`, `.html` and TensorBoard runs to `out`.
+
+    Args:
+        world: folder of the world in which learners train. judge: folder of its judge. out: a new folder.
+        settings: see there. bar: show progress.
+
+    Returns:
+        the result as written to `benchmark.json`.
+
+    Raises:
+        InputError: `out` holds something already, or an agent or option is unknown.
+        UnsupportedError: the worlds' logs cannot give what the options ask.
+    """
+    env = settings.training.env
+    for folder in (world, judge):
+        env.resolve(load_world(folder))
+    config = {"world": str(world), "judge": str(judge), **asdict(settings)}
+    config["agents"] = [str(agent) for agent in settings.agents]
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    run = Run(out, json.loads(json.dumps(config)), seeds, {"world": world, "judge": judge})
+    scores = run_jobs(str(world), str(judge), settings, run.path / EVENTS, bar)
+    result = summarise(str(world), str(judge), scores, settings)
+    result["fidelity"] = _fidelity(world) + _fidelity(judge)
+    run.write_json("benchmark.json", result)
+    run.write_text("benchmark.md", report.markdown(result))
+    run.write_text("benchmark.html", _page(result, scores, str(judge), run.path / EVENTS / "figures"))
+    run.finish(policies=len(scores))
+    return result
+
+
+def _fidelity(world: str | Path) -> list[str]:
+    if not (Path(world) / "fidelity.json").is_file():
+        return [f"fidelity of {Path(world).name}: not measured"]
+    return summary_lines(world)
+
+
+def _page(result: dict[str, Any], scores: list[Scores], judge: str, events: Path) -> str:
+    """The HTML page; its figures go to TensorBoard too."""
+    world = load_world(judge)
+    order = {row["agent"]: k for k, row in enumerate(result["rows"])}
+    ranked = sorted(scores, key=lambda s: order[s.name])
+    drawn = {f"value/{term}": figures.value_figure(result["rows"], term) for term in result["rows"][0]["judge"]}
+    drawn["items/shown"] = figures.shown_figure(ranked, world)
+    for score in ranked:
+        copies = figures.copy_figure(score, world)
+        if copies is not None:
+            drawn[f"copy_by_segment/{score.name}"] = copies
+    board = Board(events)
+    board.text("benchmark", report.markdown(result))
+    for tag, figure in drawn.items():
+        board.figure(tag, figure)
+    board.close()
+    first = {score.name: score.results[0].judged.samples for score in ranked[:4]}
+    return report.page(result, [figures.inline(figure) for figure in drawn.values()], first)

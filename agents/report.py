@@ -1,0 +1,125 @@
+"""A benchmark as Markdown and as one HTML page without outside files."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+COLUMNS = (
+    "policy",
+    "gross / session",
+    "over logged",
+    "incremental / session",
+    "over logged",
+    "gross, training world",
+    "masked",
+    "items shown",
+    "Gini",
+)
+_STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222}
+table{border-collapse:collapse}
+td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
+td:first-child,th:first-child{text-align:left}pre{background:#f6f6f6;padding:.8em;overflow-x:auto}img{max-width:100%}"""
+
+
+def interval_text(values: Sequence[float | None], signed: bool = False) -> str:
+    """`mean [low, high]`, or the mean alone."""
+    mean, low, high = values
+    form = "{:+.4f}" if signed else "{:.4f}"
+    if low is None or high is None or mean is None:
+        return form.format(mean)
+    return f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row's cells, as `COLUMNS` names them."""
+    result = [row["agent"]]
+    for term in ("gross", "incremental"):
+        if term in row["judge"]:
+            over = row["over_logged"][term]
+            best = over["seeds"] if over["seeds"][1] is not None else over["episodes"]
+            result += [interval_text(row["judge"][term]), interval_text(best, True) if row["name"] != "logged" else "0"]
+        else:
+            result += ["unknown", "unknown"]
+    metrics = row["metrics"]
+    result.append(f"{row['training_world']['gross'][0]:.4f}")
+    result.append(f"{100 * metrics['shop/masked_share']:.1f} %")
+    result.append(f"{100 * metrics['shop/item_coverage']:.0f} %")
+    return [*result, f"{metrics['shop/exposure_gini']:.2f}"]
+
+
+def header_lines(result: dict[str, Any]) -> list[str]:
+    """What a reader must know before the figures."""
+    over = "seeds" if result["seeds"] > 1 else "episodes, clustered by user (one seed)"
+    lines = [
+        f"Agents trained in world {result['world']}, judged in {result['judge']} (other users, other response model). "
+        f"{result['seeds']} seed(s), {result['episodes']} sessions each, the same for every policy; "
+        f"{result['steps']} training steps; 95 % intervals over {over}.",
+        f"Reward trained for: {result['objective']}. Values are expected reward a session under the judge's response "
+        "model: gross counts every response, incremental only what showing adds.",
+    ]
+    if result["candidates"] == "all":
+        lines.append(
+            "Candidates: ALL items, shown as the world's reference treatment says. This is extrapolation: most of what "
+            "is offered here was not on offer in the logs."
+        )
+    else:
+        lines.append("Candidates: what was on offer in the logged visit.")
+    if result["copies"]:
+        lines.append("The effect of copy is ASSUMED, not learned from these logs.")
+    lines += [f"Assumed: {line}." for line in result["assumed"]]
+    lines += list(result.get("fidelity", []))
+    return lines
+
+
+def gain_lines(result: dict[str, Any]) -> list[str]:
+    """The planning gain in words."""
+    gain = result["planning_gain"]
+    if gain is None:
+        return ["Planning gain: no learner in this benchmark."]
+    lines = []
+    for term in ("gross", "incremental"):
+        if term in gain:
+            values = gain[term]["seeds"] if gain[term]["seeds"][1] is not None else gain[term]["episodes"]
+            ratio = "" if gain["ratio"][term] is None else f" (ratio {gain['ratio'][term]:.3f})"
+            lines.append(
+                f"Planning gain, {term}: {gain['learner']} minus model-greedy {interval_text(values, True)}{ratio}, in "
+                f"the judge's world; the learner chosen by {gain['chosen_by']}."
+            )
+    return lines
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    lines = ["# Benchmark", ""]
+    for line in header_lines(result):
+        lines += [line, ""]
+    lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join(["---"] + ["---:"] * (len(COLUMNS) - 1)) + "|"]
+    lines += ["| " + " | ".join(c.replace("|", "\\|") for c in cells(row)) + " |" for row in result["rows"]]
+    lines.append("")
+    for line in gain_lines(result):
+        lines += [line, ""]
+    return "\n".join(lines)
+
+
+def page(result: dict[str, Any], images: Sequence[str], samples: dict[str, list[str]]) -> str:
+    """The report as HTML. `images`: <img> elements; `samples`: sessions as text, by policy."""
+    escape = html.escape
+    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row)) + "</tr>\n" for row in result["rows"]
+    )
+    texts = "".join(
+        f"<h3>{escape(name)}</h3>" + "".join(f"<pre>{escape(text)}</pre>" for text in sessions)
+        for name, sessions in samples.items()
+    )
+    notes = "".join(f"<p>{escape(line)}</p>\n" for line in header_lines(result))
+    gains = "".join(f"<p>{escape(line)}</p>\n" for line in gain_lines(result))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>recenv benchmark</title>'
+        f"<style>{_STYLE}</style></head><body>\n<h1>Benchmark</h1>\n{notes}"
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n{gains}"
+        + "\n".join(images)
+        + f"\n<h2>Sample sessions</h2>\n{texts}</body></html>\n"
+    )
