@@ -85,6 +85,24 @@ def test_features_are_those_of_the_response_model(world: World) -> None:
     assert np.array_equal(features[:, :, at : at + 6], world.spec.item_vectors[world.action_item[actions]])
 
 
+@pytest.mark.parametrize(("k", "each"), [(1, None), (7, None), (20, 1), (60, None)])
+def test_retrieval_is_a_stable_sort_of_the_allowed_actions(k: int, each: int | None) -> None:
+    """Against the plain definition: all actions, sorted by their item's score."""
+    world = small_world(5, n_items=25, copies=3)
+    sim = full(world, 12)
+    found = Candidates(world, k, each)
+    mask = sim.masks() & (np.random.default_rng(0).random((12, world.n_actions)) < 0.7)
+    actions, valid = found.retrieve(sim.observations(), mask)
+    scores = found.item_scores(sim.observations())[:, world.action_item]
+    number = np.arange(world.n_actions) - world.item_action_start[world.action_item]
+    allowed = mask & (number < (each or 99))
+    allowed[:, 0] = False
+    for row in range(12):
+        order = np.argsort(-scores[row], kind="stable")
+        expected = order[allowed[row, order]][:k]
+        assert np.array_equal(actions[row, valid[row]], expected)
+
+
 def test_top_is_a_stable_sort() -> None:
     scores = np.random.default_rng(0).integers(0, 5, (30, 60)).astype(np.float32)
     assert np.array_equal(_top(scores, 9), np.argsort(-scores, axis=1, kind="stable")[:, :9])

@@ -51,6 +51,8 @@ class Candidates:
         number = np.arange(world.n_actions) - world.item_action_start[world.action_item]
         self._usable = np.ones(world.n_actions, bool) if copies_per_item is None else number < copies_per_item
         self._usable[0] = False
+        self._width = np.diff(world.item_action_start)
+        self._first = np.minimum(world.item_action_start[:-1], world.n_actions - 1)
         order = np.argsort(-world.item_rate, kind="stable")
         self._popularity = np.empty(world.n_items, np.float32)  # in (0, 1), by rank
         self._popularity[order] = 1.0 - (np.arange(world.n_items, dtype=np.float32) + 0.5) / world.n_items
@@ -102,17 +104,19 @@ class Candidates:
             InputError: wrong shapes, or a NaN or infinite observation.
         """
         self._check(obs, mask)
-        scores = self.item_scores(obs)[:, self.world.action_item]
-        scores = np.where(mask & self._usable, scores, np.float32(-1.0))
-        take = min(self.k, scores.shape[1])
-        # Ties go to the lower action, so that the copies of an item stand side by side.
-        best = (
-            np.argsort(-scores, axis=1, kind="stable")[:, :take] if scores.shape[1] <= 4 * take else _top(scores, take)
-        )
-        valid = np.take_along_axis(scores, best, axis=1) > 0
-        actions = np.zeros((len(obs), self.k), np.int64)
-        marks = np.zeros((len(obs), self.k), bool)
-        actions[:, :take], marks[:, :take] = np.where(valid, best, 0), valid
+        usable = mask & self._usable
+        on_offer = np.logical_or.reduceat(usable, self._first, axis=1) & (self._width > 0)
+        scores = np.where(on_offer, self.item_scores(obs), np.float32(-1.0))
+        items = _top(scores, min(self.k, scores.shape[1]))
+        number = np.arange(max(int(self._width.max()), 1))
+        inside = number < self._width[items][:, :, None]
+        action = np.where(inside, self._first[items][:, :, None] + number, 0).reshape(len(obs), -1)
+        found = inside.reshape(len(obs), -1) & np.take_along_axis(usable, action, axis=1)
+        place = np.cumsum(found, axis=1) - 1
+        row, column = np.nonzero(found & (place < self.k))
+        actions, marks = np.zeros((len(obs), self.k), np.int64), np.zeros((len(obs), self.k), bool)
+        actions[row, place[row, column]] = action[row, column]
+        marks[row, place[row, column]] = True
         return actions, marks
 
     def _check(self, obs: Floats, mask: NDArray[np.bool_]) -> None:
