@@ -15,7 +15,7 @@ from recenv.data.checks import shorten
 from recenv.data.columns import EVENT, EVENT_COLUMNS, RAW_KINDS, SPLITS, is_feature
 from recenv.data.options import BuildOptions
 from recenv.data.quarantine import ROW, SOURCE, Quarantine
-from recenv.data.tables import bad_ids, id_text, visit_ids
+from recenv.data.tables import bad_ids, id_category, is_known, visit_ids
 
 _NUMBERS = ("position", "propensity", "click", "purchase", "revenue", "weight")
 _DEFAULTS = {"weight": 1.0}
@@ -37,14 +37,14 @@ def shape_events(raw: pd.DataFrame, meta: dict[str, Any]) -> pd.DataFrame:
         ROW: raw[ROW].to_numpy() if ROW in raw else np.arange(len(raw)),
     }
     lone = "user_id" not in raw
-    columns["user_id"] = visit_ids(len(raw)) if lone else id_text("events", raw, "user_id")
-    columns["item_id"] = id_text("events", raw, "item_id")
-    columns["copy_id"] = id_text("events", raw, "copy_id") if "copy_id" in raw else _missing(raw)
+    columns["user_id"] = _visits(raw) if lone else id_category("events", raw, "user_id")
+    columns["item_id"] = id_category("events", raw, "item_id")
+    columns["copy_id"] = id_category("events", raw, "copy_id") if "copy_id" in raw else _missing(raw)
     columns["timestamp"] = _times(raw, meta)
     if "session_id" in raw:
-        columns["session_id"] = id_text("events", raw, "session_id")
+        columns["session_id"] = id_category("events", raw, "session_id")
     elif lone or "timestamp" not in raw:
-        columns["session_id"] = visit_ids(len(raw))
+        columns["session_id"] = _visits(raw)
         meta["assumed"].append("each row is a visit of its own")
     columns["kind"] = _words(raw, "kind", RAW_KINDS)
     if "split" in raw:
@@ -108,7 +108,7 @@ def _row_faults(
         now = pd.Timestamp(wall.time() if options.now is None else options.now, unit="s", tz="UTC")
         faults.append(("future_timestamp", events["timestamp"] > now))
     for key, ids in known.items():
-        faults.append((f"unknown_{key[:-3]}", events[key].notna() & ~events[key].isin(ids)))
+        faults.append((f"unknown_{key[:-3]}", ~is_known(events[key], ids)))
     features = [n for n in events.columns if is_feature(n)]
     for name in (*_NUMBERS, *features):
         values = events[name].to_numpy()
@@ -200,7 +200,11 @@ def _number(raw: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _missing(raw: pd.DataFrame) -> pd.Series:
-    return pd.Series(np.nan, index=raw.index, dtype="object").astype("str").mask(np.ones(len(raw), bool))
+    return pd.Series(pd.Categorical.from_codes(np.full(len(raw), -1), categories=pd.Index([], dtype="str")), raw.index)
+
+
+def _visits(raw: pd.DataFrame) -> pd.Categorical:
+    return pd.Categorical.from_codes(np.arange(len(raw)), categories=pd.Index(visit_ids(len(raw))))
 
 
 def _plain(values: Any) -> Any:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from recenv.core.errors import InputError
 from recenv.data.attribution import Plan, attribute, plan
+from recenv.data.checks import among
 from recenv.data.cleaning import clean_events, shape_events
 from recenv.data.columns import EVENT_KINDS, NONE_ITEM, SPLITS
 from recenv.data.meta import fill_meta, start_meta
@@ -49,8 +50,9 @@ def build(raw: RawTables, options: BuildOptions | None = None) -> Dataset:
         bar.update()
         events, counts = _split_and_join(events, user, session, meta, raw.attributed, options, quarantine)
         bar.update()
-        events = conform_events(_sorted(events))
+        events = _sorted(events)
         items, users, copies = _used(raw, events, items, users, copies)
+        events = conform_events(events)
         bar.update()
         _fill_propensity(events, meta)
         fill_meta(meta, events, items, users, copies, quarantine, counts)
@@ -64,16 +66,16 @@ def _sessions(
     events: pd.DataFrame, meta: dict[str, Any], options: BuildOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Codes of user and session (int64, shape (rows,)); writes `session_id`."""
-    user, users = pd.factorize(events["user_id"], sort=True)
+    user, users = _codes(events["user_id"])
     if "session_id" in events:
-        session, names = pd.factorize(events["session_id"], sort=True)
+        session, names = _codes(events["session_id"])
         pairs = np.unique(session * len(users) + user)
-        if len(pairs) == len(names):
+        if len(pairs) == len(np.unique(session)):
             return user, session
         # many shops count sessions from 1 for every user
         meta["assumed"].append("session ids occur for several users: taken as counted within a user")
         code, pairs = pd.factorize(user * len(names) + session, sort=True)
-        labels = pd.Series(users[pairs // len(names)], dtype="str") + "#" + pd.Series(names[pairs % len(names)])
+        labels = users.take(pairs // len(names)) + "#" + names.take(pairs % len(names))
     else:
         if meta["time"] == "order":
             mend = "Map session_id; an order has no gaps of inactivity."
@@ -81,11 +83,18 @@ def _sessions(
         number = sessions_by_gap(user, clock(events, meta), options.session_gap)
         span = int(number.max()) + 1
         code, pairs = pd.factorize(user * span + number, sort=True)
-        counted = pd.Series((pairs % span).astype(str), dtype="str").str.zfill(5)
-        labels = pd.Series(users[pairs // span], dtype="str") + "#" + counted
+        counted = pd.Index((pairs % span).astype(str), dtype="str").str.zfill(5)
+        labels = users.take(pairs // span) + "#" + counted
         meta["assumed"].append(f"sessions end after {options.session_gap:g} s without an event")
-    events["session_id"] = labels.astype("str").to_numpy()[code]
-    return user, code
+    # the order of the codes is that of (user, number), which differs from the text's where an id holds signs below '#'
+    rank, ordered = pd.factorize(labels, sort=True)
+    events["session_id"] = pd.Categorical.from_codes(rank[code], categories=ordered)
+    return user, np.asarray(rank[code], np.int64)
+
+
+def _codes(ids: pd.Series) -> tuple[NDArray[np.int64], pd.Index]:
+    """Codes of a category without gaps and the texts that they stand for."""
+    return ids.cat.codes.to_numpy().astype(np.int64), ids.cat.categories
 
 
 def _split_and_join(
@@ -130,7 +139,7 @@ def _join(
     if np.isnan(split.until).any():
         what = "the given splits overlap in time and share users, so that responses would cross them"
         raise InputError("events column 'split'", what, "Split by 'time' or by 'user' instead.")
-    item, items = pd.factorize(events["item_id"])
+    item, items = _codes(events["item_id"])
     events, counts = attribute(events, time, user * len(items) + item, split.until, how, options, quarantine)
     if events.empty:
         what = f"no row is left after attribution; set aside: {quarantine.counts}"
@@ -144,13 +153,12 @@ def _join(
 
 def _sorted(events: pd.DataFrame) -> pd.DataFrame:
     """Rows by user, time, session, kind (in the order of EVENT_KINDS), item, position, copy."""
-    keys = [events["position"].fillna(np.inf).to_numpy(), pd.factorize(events["item_id"], sort=True)[0]]
-    keys = [pd.factorize(events["copy_id"], sort=True)[0], *keys]
-    keys.append(as_category(events["kind"], EVENT_KINDS).cat.codes.to_numpy())
-    keys.append(pd.factorize(events["session_id"], sort=True)[0])
-    keys.append(events["timestamp"].astype("int64").to_numpy())
-    keys.append(pd.factorize(events["user_id"], sort=True)[0])
-    return events.iloc[np.lexsort(keys)]
+    keys = [events[name].cat.codes.to_numpy() for name in ("copy_id", "item_id", "session_id", "user_id")]
+    copy_id, item, session, user = keys
+    kind = as_category(events["kind"], EVENT_KINDS).cat.codes.to_numpy()
+    position = events["position"].fillna(np.inf).to_numpy()
+    time = events["timestamp"].astype("int64").to_numpy()
+    return events.iloc[np.lexsort((copy_id, position, item, kind, session, time, user))]
 
 
 def _used(
@@ -158,12 +166,16 @@ def _used(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Tables that were made from the events keep only what the kept events name."""
     if raw.items is None:
-        items = items[items["item_id"].isin(events["item_id"])].reset_index(drop=True)
+        items = items[among(items["item_id"], _left(events["item_id"]))].reset_index(drop=True)
     if raw.users is None:
-        users = users[users["user_id"].isin(events["user_id"])].reset_index(drop=True)
+        users = users[among(users["user_id"], _left(events["user_id"]))].reset_index(drop=True)
     if raw.copies is None:
-        copies = copies[copies["copy_id"].isin(events["copy_id"])].reset_index(drop=True)
+        copies = copies[among(copies["copy_id"], _left(events["copy_id"]))].reset_index(drop=True)
     return items, users, copies
+
+
+def _left(ids: pd.Series) -> set[str]:
+    return set(ids.cat.categories[np.unique(ids.cat.codes[ids.notna()])])
 
 
 def _fill_propensity(events: pd.DataFrame, meta: dict[str, Any]) -> None:

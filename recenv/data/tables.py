@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
-from recenv.data.checks import check_range, check_unique, shorten
+from recenv.data.checks import among, check_range, check_unique, shorten
 from recenv.data.columns import COPY_COLUMNS, ITEM_COLUMNS, MAX_ID, NONE_ITEM, Column
 from recenv.data.quarantine import ROW, SOURCE, Quarantine
 
@@ -35,32 +36,47 @@ def check_ids(table: str, frame: pd.DataFrame, name: str) -> None:
     raise InputError(where, f"is of type {values.dtype}", "Give ids as text.")
 
 
-def id_text(table: str, frame: pd.DataFrame, name: str) -> pd.Series:
-    """A column of ids as text, missing where empty.
+def id_category(table: str, frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column of ids as a sorted category of texts (a code for each row: fast to compare), missing where empty.
 
     Raises:
         InputError: floats, or text that was written from floats ('12.0' in every row).
     """
     check_ids(table, frame, name)
     values = frame[name]
-    text = values.astype("object").where(values.notna(), None).astype("str") if values.isna().any() else values
-    text = text.astype("str")
-    text = text.mask((text == "").fillna(False).to_numpy(dtype=bool))
-    known = pd.Series(pd.unique(text.dropna()), dtype="str")
-    if len(known) and known.str.fullmatch(r"-?\d+\.0").all():
-        what = f"every id looks like a float ({shorten(known.iloc[0])})"
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes, known = values.cat.codes.to_numpy(), values.cat.categories
+    else:
+        codes, known = pd.factorize(values)
+    names = pd.Series(known, dtype="object").astype("str")
+    if len(names) and names.str.fullmatch(r"-?\d+\.0").all():
+        what = f"every id looks like a float ({shorten(names.iloc[0])})"
         raise InputError(f"{table} column {name!r}", what, "Read ids as text at their source.")
-    return text
+    rank, sorted_names = pd.factorize(names.mask((names == "").to_numpy(dtype=bool)), sort=True)
+    fresh = np.append(rank, -1)[codes]
+    return pd.Series(pd.Categorical.from_codes(fresh, categories=pd.Index(sorted_names, dtype="str")), frame.index)
 
 
-def bad_ids(text: pd.Series) -> NDArray[np.object_]:
+def id_text(table: str, frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column of ids as text, missing where empty; raises what `id_category` raises."""
+    return id_category(table, frame, name).astype("str")
+
+
+def bad_ids(ids: pd.Series) -> NDArray[np.object_]:
     """For each id why it cannot be kept ("id_too_long", "id_with_nul") or "": shape (rows,)."""
-    codes, known = pd.factorize(text)
-    names = pd.Series(known, dtype="str")
+    ids = ids.astype("category")
+    names = pd.Series(ids.cat.categories, dtype="str")
     why = np.full(len(names) + 1, "", dtype=object)
     why[:-1][names.str.contains("\0", regex=False).to_numpy(dtype=bool)] = "id_with_nul"
     why[:-1][(names.str.len() > MAX_ID).to_numpy(dtype=bool)] = "id_too_long"
-    return np.asarray(why[codes], dtype=object)
+    return np.asarray(why[ids.cat.codes.to_numpy()], dtype=object)
+
+
+def is_known(ids: pd.Series, table: pd.Series) -> NDArray[np.bool_]:
+    """Whether each id stands in `table`; a missing one counts as known. Looks each distinct id up once."""
+    ids = ids.astype("category")
+    found = np.append(among(ids.cat.categories, table), True)
+    return np.asarray(found[ids.cat.codes.to_numpy()], dtype=bool)
 
 
 def visit_ids(rows: int) -> pd.Series:
@@ -68,12 +84,17 @@ def visit_ids(rows: int) -> pd.Series:
     return pd.Series(np.char.add("visit-", np.char.zfill(np.arange(rows).astype(str), 9)), dtype="str")
 
 
+def _named(ids: pd.Series, but: Collection[str] = ()) -> pd.Series:
+    """The sorted distinct ids of a category, but those in `but`."""
+    return pd.Series([name for name in ids.cat.categories if name not in but], dtype="str")
+
+
 def clean_items(
     raw: pd.DataFrame | None, event_ids: pd.Series, meta: dict[str, Any], quarantine: Quarantine
 ) -> pd.DataFrame:
     """The items table with every column of the schema; what was not given is noted in meta["assumed"]."""
     if raw is None:
-        ids = pd.Series(np.sort(pd.unique(event_ids[event_ids.notna() & (event_ids != NONE_ITEM)])), dtype="str")
+        ids = _named(event_ids, {NONE_ITEM})
         items = pd.DataFrame({"item_id": ids})
     else:
         items = _clean(raw, "items", "item_id", quarantine)
@@ -100,7 +121,7 @@ def clean_users(
 ) -> pd.DataFrame:
     """The users table; without one, the users of the events with no features."""
     if raw is None:
-        users = pd.DataFrame({"user_id": pd.Series(np.sort(pd.unique(event_ids.dropna())), dtype="str")})
+        users = pd.DataFrame({"user_id": _named(event_ids)})
     else:
         users = _clean(raw, "users", "user_id", quarantine)
     return _finish(users, "users", ["user_id"], meta)
@@ -111,7 +132,7 @@ def clean_copies(
 ) -> pd.DataFrame:
     """The copies table; without one, the copies that the events name, with their id as text."""
     if raw is None:
-        ids = pd.Series(np.sort(pd.unique(event_ids.dropna())), dtype="str")
+        ids = _named(event_ids)
         copies = pd.DataFrame({"copy_id": ids, "text": ids})
         if len(ids):
             meta["assumed"].append("copies.text: not given, the copy's id")
