@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from recenv.response.fit import FitOptions
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -38,3 +42,26 @@ def _one_torch_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `data` (a synthetic log), `world` and `world-judge` fitted on it: a few seconds to make."""
+    from recenv.data.logs import build
+    from recenv.data.options import BuildOptions
+    from recenv.data.synthetic import SyntheticOptions, load
+    from recenv.response.fit import fit_worlds
+
+    folder = tmp_path_factory.mktemp("shop")
+    raw = load(options=SyntheticOptions(users=400, items=15, categories=3, sessions=4.0, seed=3))
+    build(raw, BuildOptions(progress=False)).save(folder / "data")
+    fit_worlds(folder / "data", folder / "world", small_fit(), progress=False)
+    return folder
+
+
+def small_fit() -> FitOptions:
+    """Fit options that take a second or two."""
+    from recenv.response.fit import FitOptions
+    from recenv.response.train import TrainConfig
+
+    return FitOptions(start_states=60, vector_dim=8, training=TrainConfig(epochs=2, threads=1))

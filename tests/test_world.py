@@ -1,0 +1,173 @@
+"""Worlds on disk: whole, hashed, the same for the same seed, and on users of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import small_fit
+
+from recenv.core.errors import ArtefactError, InputError
+from recenv.data.schema import Dataset
+from recenv.response.fit import fit_worlds
+from recenv.response.held_out import fidelity_on_test
+from recenv.world import FILES, World, action_table, add_copies, judge_path, tiny_world_path, with_copies
+
+
+@pytest.fixture
+def world(small_shop: Path) -> World:
+    return World.load(small_shop / "world")
+
+
+def copy_of(world: World, folder: Path) -> Path:
+    path = world.save(folder / "copy")
+    return path
+
+
+def test_the_packaged_world_loads_and_is_small() -> None:
+    world = World.load(tiny_world_path())
+    assert world.n_items == 20
+    assert world.n_copies == 40
+    assert world.n_actions == 41
+    assert sum(f.stat().st_size for f in tiny_world_path().iterdir()) < 300_000
+    assert "assumed" in world.describe()
+    assert world.meta["copy_label"] == "assumed"
+
+
+def test_a_world_is_the_same_after_a_round_trip(world: World, tmp_path: Path, small_shop: Path) -> None:
+    path = copy_of(world, tmp_path)
+    for name in (*FILES, "world.json"):
+        assert (path / name).read_bytes() == (small_shop / "world" / name).read_bytes(), name
+
+
+def test_same_seed_same_bytes(small_shop: Path, tmp_path: Path) -> None:
+    fit_worlds(small_shop / "data", tmp_path / "world", small_fit(), progress=False)
+    for folder in ("world", "world-judge"):
+        for name in (*FILES, "world.json", "fidelity.json"):
+            assert (tmp_path / folder / name).read_bytes() == (small_shop / folder / name).read_bytes(), name
+
+
+def test_world_and_judge_share_the_catalogue_but_no_user(small_shop: Path) -> None:
+    world, judge = (World.load(p) for p in (small_shop / "world", judge_path(small_shop / "world")))
+    mine, theirs = (set(w.users["user_id"].to_pylist()) for w in (world, judge))
+    assert mine
+    assert theirs
+    assert not mine & theirs
+    np.testing.assert_array_equal(world.spec.item_vectors, judge.spec.item_vectors)
+    np.testing.assert_array_equal(world.action_item, judge.action_item)
+    assert set(world.start.user_id) <= mine
+    assert not np.array_equal(world.item_rate, judge.item_rate)
+
+
+def test_start_states_hold_what_the_world_says(world: World) -> None:
+    start = world.start
+    assert len(start.of_split("train"))
+    assert len(start.of_split("validation"))
+    state = start.state(world.spec, np.arange(len(start)))
+    assert (state.last_time.max(1) <= start.clock).all()
+    ids = np.array(world.users["user_id"].to_pylist())
+    assert (ids[start.user] == start.user_id).all()
+    with pytest.raises(InputError, match="test"):
+        start.of_split("test")
+
+
+def test_fit_does_not_read_the_test_slice(small_shop: Path) -> None:
+    meta = json.loads((small_shop / "data" / "meta.json").read_text())
+    assert meta["test_reads"] == 0
+
+
+def test_fidelity_on_the_test_slice_is_counted(small_shop: Path, tmp_path: Path) -> None:
+    Dataset.load(small_shop / "data", splits=("train", "calibration", "validation", "test")).save(tmp_path / "data")
+    meta = json.loads((tmp_path / "data" / "meta.json").read_text())
+    before = meta["test_reads"]
+    world = World.load(small_shop / "world")
+    folder = copy_of(world, tmp_path)
+    (folder / "fidelity.json").write_bytes((small_shop / "world" / "fidelity.json").read_bytes())
+    report = fidelity_on_test(folder, tmp_path / "data", seed=0, n_boot=20)
+    assert report["split"] == "test"
+    assert report["test_reads"] == before + 1
+    assert report["validation"]["split"] == "validation"
+    assert report["heads"]["click"]["shown"]["rows"] > 0
+
+
+def test_fidelity_refuses_other_data(small_shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text('{"hashes": {"events.parquet": "0"}}')
+    with pytest.raises(InputError, match="not the data"):
+        fidelity_on_test(small_shop / "world", tmp_path, seed=0, n_boot=5)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_byte_is_noticed(world: World, tmp_path: Path, name: str) -> None:
+    path = copy_of(world, tmp_path)
+    content = bytearray((path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / name).write_bytes(bytes(content))
+    with pytest.raises(ArtefactError, match=name):
+        World.load(path)
+
+
+@pytest.mark.parametrize("name", [*FILES, "world.json"])
+def test_a_missing_file_is_named(world: World, tmp_path: Path, name: str) -> None:
+    path = copy_of(world, tmp_path)
+    (path / name).unlink()
+    with pytest.raises(ArtefactError, match=name):
+        World.load(path)
+
+
+def test_another_schema_version_is_refused(world: World, tmp_path: Path) -> None:
+    path = copy_of(world, tmp_path)
+    meta = json.loads((path / "world.json").read_text())
+    (path / "world.json").write_text(json.dumps(meta | {"schema_version": 99}))
+    with pytest.raises(ArtefactError, match="99"):
+        World.load(path)
+
+
+def test_a_broken_world_json_is_named(world: World, tmp_path: Path) -> None:
+    path = copy_of(world, tmp_path)
+    (path / "world.json").write_text("{")
+    with pytest.raises(ArtefactError, match="JSON"):
+        World.load(path)
+
+
+def test_a_world_is_never_written_over(world: World, small_shop: Path) -> None:
+    with pytest.raises(InputError, match="not an empty folder"):
+        world.save(small_shop / "world")
+    with pytest.raises(InputError, match="not empty"):
+        fit_worlds(small_shop / "data", small_shop / "world", small_fit(), progress=False)
+
+
+def test_the_action_table_is_contiguous_by_item() -> None:
+    item, copy = action_table(3, np.array([0, 2, -1, 0], np.int32))
+    assert item.tolist() == [-1, 0, 0, 0, 1, 2, 2]
+    assert copy.tolist() == [-1, 0, 3, 2, 2, 1, 2]
+
+
+def copies(item_ids: list[str]) -> pa.Table:
+    n = len(item_ids)
+    texts = {
+        "copy_id": [f"c{i}" for i in range(n)],
+        "style": ["plain", "playful"] * (n // 2),
+        "text": [f"t{i}" for i in range(n)],
+    }
+    return pa.table({"item_id": item_ids, **texts})
+
+
+def test_copies_join_the_actions_of_world_and_judge_with_their_own_unknowns(small_shop: Path, tmp_path: Path) -> None:
+    world = World.load(small_shop / "world")
+    table = copies(world.items["item_id"].to_pylist()[:2] * 2)
+    add_copies(small_shop / "world", table, tmp_path / "copied")
+    made, judge = World.load(tmp_path / "copied"), World.load(judge_path(tmp_path / "copied"))
+    assert made.n_actions == 1 + 4 + (world.n_items - 2)
+    assert made.copy_effect is not None
+    assert judge.copy_effect is not None
+    np.testing.assert_array_equal(made.copy_effect.segment_style, judge.copy_effect.segment_style)
+    assert not np.array_equal(made.copy_effect.base, judge.copy_effect.base)
+    assert any(line.startswith("copy effect") for line in made.meta["assumed"])
+
+
+def test_a_copy_of_an_unknown_item_is_refused(world: World) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        with_copies(world, copies(["nowhere", "nowhere"]), 0, 0)
