@@ -29,7 +29,7 @@ lint: $(READY)  ## ruff
 	$(BIN)/ruff format --check .
 
 type: $(READY)  ## mypy on the installed tree (it cannot see mapped folders through an editable install)
-	rm -rf build/types && mkdir -p build/types
+	rm -rf build && mkdir -p build/types
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/types .
 	MYPYPATH=build/types $(BIN)/mypy --config-file pyproject.toml -p recenv
 
