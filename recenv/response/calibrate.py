@@ -19,9 +19,9 @@ def platt(
 ) -> tuple[float, float]:
     """Slope a and intercept c of P = sigmoid(a logit + c + offset), by weighted Newton.
 
-    Both are shrunk to the identity (1, 0) by positives / (positives + ENOUGH - positives) = positives / ENOUGH where
-    there are fewer than `ENOUGH` positives or negatives; without any, or where the slope is not positive, only the
-    intercept moves. (Platt, "Probabilistic outputs for support vector machines", 1999.)
+    Both are shrunk towards the identity (1, 0) by min(1, few / ENOUGH), where few is the number of positives or of
+    negatives, whichever is smaller. Where the best slope lies outside [0.2, 5] only the intercept moves: a
+    useless logit must not turn the ranking round. (Platt, "Probabilistic outputs for support vector machines", 1999.)
 
     Args:
         logit, response, weight, offset: (n,) float.

@@ -129,7 +129,7 @@ def _report(
         **counts,
         "base_rate": float(hits[0] / mass[0]),
         "log_loss": log_loss(p, y, w),
-        "gain_over_base": interval(gain(model, mass * entropy(hits / mass))),
+        "gain_over_base": interval(gain(model, np.where(hits > 0, mass * entropy(hits / mass), np.nan))),
         "gain_over_item_rates": interval(gain(model, items)),
         "auc": interval(boot.auc(p, y, w)),
         "calibration_error": calibration_error(p, y, w),
