@@ -194,13 +194,13 @@ class SB3PPOPolicy(SB3Policy):
 
 
 class SB3A2CPolicy(SB3PPOPolicy):
-    """A2C: an update after every 8 slots of all sessions."""
+    """A2C: an update after every 5 slots of all sessions."""
 
     name = "sb3-a2c"
     algorithm = A2C
 
     def algorithm_options(self) -> dict[str, Any]:
-        return {"n_steps": 8, "ent_coef": 0.003}
+        return {"n_steps": 5, "ent_coef": 0.003}
 
 
 class _Report(BaseCallback):

@@ -1,0 +1,165 @@
+"""Intervals, the benchmark from two worlds to a report, and the two commands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers_world import small_world
+from scipy import stats
+
+from recenv.agents.base import load_policy
+from recenv.agents.benchmark import BenchmarkSettings
+from recenv.agents.contest import benchmark
+from recenv.agents.intervals import clustered_interval, t_interval
+from recenv.agents.jobs import Contestant
+from recenv.agents.training import TrainSettings
+from recenv.core.errors import InputError
+from recenv.core.runs import read_progress, read_run
+from recenv.env.options import EnvOptions
+from recenv.scripts.train import TrainConfig
+from recenv.scripts.train import run as run_train
+from recenv.world import World
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A world and a judge: the same catalogue and actions, other users."""
+    folder = tmp_path_factory.mktemp("worlds")
+    world = small_world(0, n_items=12, n_starts=90, copies=2, leave=False)
+    judge = replace(world, start=small_world(1, n_items=12, n_starts=90, copies=2, leave=False).start)
+    return world.save(folder / "w"), judge.save(folder / "w-judge")
+
+
+def test_t_interval_of_known_values() -> None:
+    x = np.array([1.0, 2.0, 4.0])
+    low, high = stats.t.interval(0.95, 2, loc=x.mean(), scale=stats.sem(x))
+    assert t_interval(x).as_list() == pytest.approx([x.mean(), low, high])
+    assert t_interval(x[:1]).as_list() == [1.0, None, None]
+    with pytest.raises(InputError, match="no values"):
+        t_interval(np.array([]))
+
+
+def test_clustered_interval_with_clusters_of_one_is_the_ordinary_one() -> None:
+    x = np.random.default_rng(0).normal(size=50)
+    assert clustered_interval(x, np.arange(50)).as_list() == pytest.approx(t_interval(x).as_list())
+
+
+def test_clustered_interval_is_not_fooled_by_copies_of_the_same_user() -> None:
+    x = np.random.default_rng(0).normal(size=50)
+    once = clustered_interval(x, np.arange(50)).as_list()
+    assert clustered_interval(np.tile(x, 9), np.tile(np.arange(50), 9)).as_list() == pytest.approx(once)
+
+
+def test_clustered_interval_covers() -> None:
+    """95 % intervals of users of 5 correlated episodes hold the mean in some 95 % of 400 draws; naive ones in far less."""
+    rng = np.random.default_rng(1)
+    user = np.repeat(np.arange(40), 5)
+    hits, naive = 0, 0
+    for _ in range(400):
+        x = rng.normal(size=40)[user] + 0.3 * rng.normal(size=200)
+        found, simple = clustered_interval(x, user), t_interval(x)
+        hits += found.low <= 0 <= found.high
+        naive += simple.low <= 0 <= simple.high
+    assert 0.92 <= hits / 400 <= 0.98
+    assert naive / 400 < 0.8
+
+
+def test_contestants_are_read_from_the_command_line() -> None:
+    assert Contestant.parse("popular") == Contestant("popular")
+    who = Contestant.parse("dqn:discount=0.5,double=false")
+    assert who == Contestant("dqn", {"discount": 0.5, "double": False})
+    assert Contestant.parse(str(who)) == who
+    with pytest.raises(InputError, match="not registered"):
+        Contestant.parse("popularr")
+    with pytest.raises(InputError, match="no option"):
+        Contestant.parse("dqn:discount")
+    with pytest.raises(InputError, match="twice"):
+        BenchmarkSettings((Contestant("popular"), Contestant("popular")))
+
+
+@pytest.fixture(scope="module")
+def result(worlds: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("benchmark") / "b"
+    training = TrainSettings(1_500, env=EnvOptions(reward_mode="expected"), evaluations=2, episodes=20)
+    who = ("random", "popular", "personal-popular", "linucb:k=24")
+    settings = BenchmarkSettings(tuple(map(Contestant.parse, who)), seeds=2, episodes=60, training=training)
+    return out, benchmark(*worlds, out, settings, bar=False)
+
+
+def test_benchmark_writes_a_table_with_paired_intervals(result: tuple[Path, dict[str, Any]]) -> None:
+    out, found = result
+    assert json.loads((out / "benchmark.json").read_text()) == json.loads(json.dumps(found))
+    rows = {row["name"]: row for row in found["rows"]}
+    assert set(rows) == {"logged", "model-greedy", "random", "popular", "personal-popular", "linucb"}
+    assert rows["logged"]["over_logged"]["gross"]["seeds"] == [0.0, 0.0, 0.0]
+    gross = [row["judge"]["gross"][0] for row in found["rows"]]
+    assert gross == sorted(gross, reverse=True)
+    for term in ("gross", "incremental"):
+        mean, low, high = rows["model-greedy"]["over_logged"][term]["seeds"]
+        assert low < mean < high
+        assert mean == pytest.approx(rows["model-greedy"]["judge"][term][0] - rows["logged"]["judge"][term][0])
+    assert found["planning_gain"]["learner"] == "linucb (k=24)"
+    assert found["planning_gain"]["gross"]["seeds"][0] < 0, (
+        "in its own response model nobody beats the myopic oracle here"
+    )
+    assert rows["model-greedy"]["judge"]["gross"][0] > rows["random"]["judge"]["gross"][0]
+
+
+def test_benchmark_says_what_is_assumed(result: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = result
+    for name in ("benchmark.md", "benchmark.html"):
+        text = (out / name).read_text()
+        assert "ASSUMED" in text
+        assert "personal-popular" in text
+        assert "fidelity of w-judge: not measured" in text
+    page = (out / "benchmark.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_benchmark_keeps_one_tensorboard_run_a_policy_and_seed(result: tuple[Path, dict[str, Any]]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out, _ = result
+    for folder in ("popular-seed0", "popular-seed1", "logged-seed0", "model-greedy-seed1", "linucb_k=24-seed0"):
+        assert read_run(out / "runs" / folder)[1]["complete"]
+    flat = EventAccumulator(str(out / "runs" / "popular-seed0"))
+    flat.Reload()
+    line = flat.Scalars("shop/gross_value_per_session")
+    assert [point.step for point in line] == [0, 1_500]
+    assert line[0].value == line[1].value
+    assert any(tag.startswith("sessions/") for tag in flat.Tags()["tensors"])
+    steps = [step for step, tag, _ in read_progress(out / "runs" / "linucb_k=24-seed0") if tag == "eval/mean_reward"]
+    assert len(steps) == 3, "two on the way, one at the end"
+
+
+def test_all_candidates_are_called_extrapolation(worlds: tuple[Path, Path], tmp_path: Path) -> None:
+    training = TrainSettings(100, env=EnvOptions(candidates="all"))
+    settings = BenchmarkSettings((Contestant("popular"),), seeds=1, episodes=10, training=training)
+    found = benchmark(*worlds, tmp_path / "b", settings, bar=False)
+    assert "extrapolation" in (tmp_path / "b" / "benchmark.md").read_text()
+    assert found["planning_gain"] is None
+    assert found["rows"][0]["judge"]["gross"][1] is None, "no interval over one seed"
+    assert found["rows"][0]["over_logged"]["gross"]["episodes"][1] is not None
+    with pytest.raises(InputError, match="not an empty folder"):
+        benchmark(*worlds, tmp_path / "b", settings, bar=False)
+
+
+def test_train_command_writes_a_run_that_loads(worlds: tuple[Path, Path], tmp_path: Path) -> None:
+    config = TrainConfig("linucb:k=8", worlds[0], tmp_path / "r", steps=500, episodes=10)
+    done = run_train(config)
+    policy = load_policy(done["policy"], World.load(worlds[0]))
+    assert policy.config.k == 8
+    assert json.loads((tmp_path / "r" / "eval.json").read_text())["metrics"] == done["metrics"]
+    assert any((tmp_path / "r" / "checkpoints").iterdir())
+    assert list((tmp_path / "r").glob("events.out.tfevents.*"))
+    with pytest.raises(InputError, match="not an empty folder"):
+        run_train(config)
+    with pytest.raises(InputError, match="steps"):
+        run_train(replace(config, out=tmp_path / "other", steps=0))
