@@ -29,11 +29,11 @@ CATEGORY = N_KINDS + 3 + ACTIVITY
 
 @dataclass
 class Parts:
-    """The pieces of n full observations: counts and totals as log(1 + count), ages in [0, 1].
+    """The pieces of n full observations: counts as they are, totals as log(1 + count), ages in [0, 1].
 
     summary (n, U), standardised; activity (n, 6): totals and sessions; last_act (n,): age of the last act; memory_item
     (n, M) int64, -1 empty; memory_counts (n, M, 5); memory_age (n, M); category_counts (n, C, 5); category_age (n, C);
-    seen_category (n, C): log(1 + times shown in this session); touched (n, C) bool; seen_style (n, S): times shown in
+    seen_category (n, C): times shown in this session; touched (n, C) bool; seen_style (n, S): times shown in
     this session; recent_item (n, R) int64; recent_lately, recent_here (n, R): 1 where the event is an exposure, and one
     of this session.
     """
@@ -69,7 +69,7 @@ def pair_features(
     rate: Tensor,
 ) -> Tensor:
     """(m, PAIR) features of m memory items; counts (m, 5), ages (m,), activity (m, 6), rate (m,) the item's logit."""
-    sessions = activity[:, -1:]
+    sessions, counts, category_counts = activity[:, -1:], counts.log1p(), category_counts.log1p()
     own = [counts, _rate(counts, sessions), age[:, None], (age - last_act)[:, None]]
     category = [category_counts, _rate(category_counts, sessions), category_age[:, None]]
     return torch.cat([*own, *category, activity, rate[:, None] / 4.0], 1)
@@ -77,7 +77,8 @@ def pair_features(
 
 def category_features(counts: Tensor, age: Tensor, seen: Tensor, activity: Tensor) -> Tensor:
     """(m, CATEGORY) features of m touched categories; counts (m, 5), age, seen (m,), activity (m, 6)."""
-    return torch.cat([counts, _rate(counts, activity[:, -1:]), age[:, None], seen[:, None], activity], 1)
+    counts = counts.log1p()
+    return torch.cat([counts, _rate(counts, activity[:, -1:]), age[:, None], seen.log1p()[:, None], activity], 1)
 
 
 class Split(nn.Module):
@@ -121,18 +122,18 @@ class Split(nn.Module):
     def forward(self, obs: Tensor) -> Parts:
         """Parts of observations (n, size) float32."""
         n, width = obs.shape[0], self.mean.numel()
-        counts = torch.log1p(self.part(obs, "category_counts")).reshape(n, -1, N_KINDS)
+        counts = self.part(obs, "category_counts").reshape(n, -1, N_KINDS)
         item, shown = self.part(obs, "recent_item").long(), self.part(obs, "recent_kind") == EXPOSURE
         here = (shown & (self.part(obs, "recent_in_session") > 0)).to(obs.dtype)
         seen = torch.zeros_like(counts[:, :, 0])
-        seen = torch.log1p(seen.scatter_add(1, self.item_category[item.clamp(min=0)], here))
+        seen = seen.scatter_add(1, self.item_category[item.clamp(min=0)], here)
         sessions = self.part(obs, "session")[:, SESSIONS : SESSIONS + 1]
         return Parts(
             summary=((obs[:, :width] - self.mean) * self.scale).clamp(-5.0, 5.0),
             activity=torch.cat([self.part(obs, "totals"), sessions], 1),
             last_act=self.part(obs, "ages")[:, list(ACTS)].amin(1) / MAX_AGE,
             memory_item=self.part(obs, "memory_item").long(),
-            memory_counts=torch.log1p(self.part(obs, "memory_counts")).reshape(n, -1, N_KINDS),
+            memory_counts=self.part(obs, "memory_counts").reshape(n, -1, N_KINDS),
             memory_age=self.part(obs, "memory_age") / MAX_AGE,
             category_counts=counts,
             category_age=self.part(obs, "category_age") / MAX_AGE,

@@ -34,7 +34,7 @@ class Learner:
         self.average = network
         self.online: Any = copy.deepcopy(network)
         self.target: Any = copy.deepcopy(network).requires_grad_(False)
-        self.optimiser = torch.optim.Adam(self.online.parameters(), lr=config.lr, eps=1e-5)
+        self.optimiser = torch.optim.Adam(self.online.parameters(), lr=config.lr, eps=1e-5, foreach=True)
         self._loss, self._value, self._seen = 0.0, 0.0, 0
 
     def update(self, batch: Batch, step: int) -> None:

@@ -246,5 +246,5 @@ class WorldQNetwork(nn.Module):
         q = self._link(logit.gather(1, item) + text, item)
         q = torch.where(action > 0, q, torch.zeros_like(q)).masked_fill(~mask.gather(1, action), LOWEST)
         best = q.argmax(1, keepdim=True)
-        nothing = torch.where(mask[:, :1], 0.0, 2 * LOWEST)
+        nothing = torch.where(mask[:, :1], 0.0, LOWEST)
         return torch.where(q.gather(1, best) > nothing, action.gather(1, best), 0)[:, 0]

@@ -135,24 +135,26 @@ class EpisodeReplay:
 
     def rebuild(self, drawn: Ints, following: bool) -> Batch:
         """All transitions of the sessions in places `drawn` (m,), in the order (step, session)."""
-        length, rows = self.length[drawn], self.start_row[drawn]
+        length, longest = self.length[drawn], int(self.length[drawn].max())
         steps = {name: array[drawn] for name, array in self.steps.items()}
-        visits = Visits(self.world, self.options, rows)
-        obs, masks = [visits.observe()], []
-        for t in range(int(length.max())):
-            visits.advance(steps["action"][:, t], steps["response"][:, t], length > t)
-            obs.append(visits.observe())
-            if following:
-                masks.append(visits.mask())
-        every = np.clip(np.stack(obs), self.low, self.high)  # (T + 1, m, size)
-        step, session = np.nonzero(np.arange(int(length.max()))[:, None] < length)
+        visits = Visits(self.world, self.options, self.start_row[drawn])
+        shape = (longest + following, len(drawn))
+        obs = np.empty((*shape, len(self.low)), np.float32)
+        mask = np.empty((*shape, self.world.n_actions), np.bool_) if following else None
+        for t in range(len(obs)):
+            visits.observe(out=obs[t])
+            if mask is not None:
+                mask[t] = visits.masks.table
+            if t + 1 < len(obs):
+                visits.advance(steps["action"][:, t], steps["response"][:, t], length > t)
+        np.clip(obs, self.low, self.high, out=obs)
+        step, session = np.nonzero(np.arange(longest)[:, None] < length)
+        action, reward = steps["action"][session, step].astype(np.int64), steps["reward"][session, step]
+        if mask is None:
+            return Batch(obs[step, session], action, reward)
         done = self.terminated[drawn][session] & (step == length[session] - 1)
-        return Batch(
-            every[step, session],
-            steps["action"][session, step].astype(np.int64),
-            steps["reward"][session, step],
-            *((every[step + 1, session], np.stack(masks)[step, session], done) if following else ()),
-        )
+        after = (step + 1, session)
+        return Batch(obs[step, session], action, reward, obs[after], mask[after], done)
 
 
 def _steps(rows: int, horizon: int) -> dict[str, NDArray[Any]]:
@@ -173,13 +175,9 @@ class Visits:
         self.masks = Masks(world, len(rows), options)
         self.masks.begin(self.every, rows)
 
-    def observe(self) -> Floats:
+    def observe(self, out: Floats | None = None) -> Floats:
         """(m, size) full observations, not clipped."""
-        return observe(self.world.spec, self.state, self.every, self.now, self.context, "full")
-
-    def mask(self) -> Bools:
-        """(m, A) allowed actions."""
-        return self.masks.table.copy()
+        return observe(self.world.spec, self.state, self.every, self.now, self.context, "full", out)
 
     def advance(self, action: Ints, response: NDArray[np.uint8], live: Bools) -> None:
         """One slot, in the simulator's order of events; sessions that are not `live` (m,) stay as they are."""
