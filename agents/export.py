@@ -1,12 +1,9 @@
-"""From a policy to a bundle: the policy's graph as ONNX, checked against torch, and all that serving needs beside it."""
+"""From a policy to a bundle: its graph as ONNX, and all that serving needs beside it."""
 
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from recenv.agents.base import REGISTRY, Bools, Floats
+from recenv.agents.base import REGISTRY
+from recenv.agents.export_graph import Masked, check_graph, write_onnx
 from recenv.agents.export_greedy import GreedyScores
 from recenv.agents.export_items import (
     FixedScores,
@@ -30,11 +26,11 @@ from recenv.agents.export_items import (
     SegmentWeights,
 )
 from recenv.core.artefacts import read_json
-from recenv.core.errors import ArtefactError, InputError, RecenvError, UnsupportedError
+from recenv.core.errors import InputError, RecenvError, UnsupportedError
 from recenv.core.render import SLOT_COLUMNS, render
 from recenv.core.runs import versions
 from recenv.observation import layout
-from recenv.serving.bundle import PolicyGraph, feature_hash, layout_hash, seal
+from recenv.serving.bundle import feature_hash, layout_hash, seal
 from recenv.serving.choice import RULES
 from recenv.serving.golden import made_up_masks, made_up_observations
 from recenv.state import StateSpec
@@ -42,9 +38,6 @@ from recenv.state import StateSpec
 if TYPE_CHECKING:
     from recenv.world import World
 
-LOWEST = -1e30
-"""Score of a masked action: finite, so that sums stay so."""
-TOLERANCE = 1e-4
 GOLDEN = 16
 _SESSION_GAP = 1800
 _COPY_COLUMNS = ("copy_id", "item_id", "style", "text")
@@ -82,18 +75,6 @@ UNSUPPORTED: dict[str, str] = {
     "sb3-a2c": _CANDIDATES,
 }
 """Registered policies that do not export, and why."""
-
-
-class Masked(nn.Module):
-    """(observation, mask) -> (action (n,) int64, score (n, A)): masked actions score `LOWEST`, the first best is taken."""
-
-    def __init__(self, scores: nn.Module) -> None:
-        super().__init__()
-        self.scores = scores
-
-    def forward(self, observation: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        score = torch.where(mask, self.scores(observation), LOWEST)
-        return score.argmax(1), score
 
 
 def exporter(name: str) -> Exporter:
@@ -142,47 +123,8 @@ def export_bundle(
     return seal(folder, _manifest(policy, world, how, seed, value))
 
 
-def write_onnx(module: nn.Module, obs: Floats, mask: Bools, path: Path) -> None:
-    """Export with a free batch size, in one file."""
-    inputs = (torch.from_numpy(obs), torch.from_numpy(mask))
-    batch = torch.export.Dim.DYNAMIC
-    with _quiet():
-        torch.onnx.export(
-            module,
-            inputs,
-            path,
-            input_names=["observation", "mask"],
-            output_names=["action", "score"],
-            dynamic_shapes=({0: batch}, {0: batch}),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-
-
-def check_graph(module: nn.Module, path: Path, obs: Floats, mask: Bools) -> NDArray[np.int64]:
-    """The graph's actions (n,), after comparing them and the scores with torch, together and one by one.
-
-    Raises:
-        ArtefactError: scores differ by more than `TOLERANCE` (relative above 1), or an action is not as good as torch's.
-    """
-    graph = PolicyGraph(path)
-    action, score = graph.run(obs, mask)
-    with torch.no_grad():
-        expected, reference = (t.numpy() for t in module(torch.from_numpy(obs), torch.from_numpy(mask)))
-    allowed = np.where(mask, np.abs(score - reference) / np.maximum(np.abs(reference), 1.0), 0.0)
-    row = np.arange(len(action))
-    worse = np.abs(score[row, action] - score[row, expected]) / np.maximum(np.abs(score[row, action]), 1.0)
-    alone = [int(graph.run(obs[i : i + 1], mask[i : i + 1])[0][0]) for i in range(len(obs))]
-    if not np.isfinite(score).all() or allowed.max() > TOLERANCE or worse.max() > TOLERANCE:
-        raise ArtefactError(str(path), f"differs from torch by {allowed.max():.2g}", "Report this policy's settings.")
-    if alone != action.tolist():
-        raise ArtefactError(str(path), "decides otherwise one by one than in a batch", "Report this policy's settings.")
-    return action
-
-
 def check_texts(world: World) -> None:
-    """Every copy must render for every item that it can be shown with; raises InputError naming the first that does not."""
+    """Every copy must render for every item that it can be shown with; raises InputError where one does not."""
     if not world.n_copies:
         return
     rows, text = world.items.to_pylist(), world.copies["text"].to_pylist()
@@ -190,21 +132,6 @@ def check_texts(world: World) -> None:
     for item, copy in zip(world.action_item[1:].tolist(), world.action_copy[1:].tolist()):
         if copy >= 0:
             render(text[copy], rows[item], currency)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's own progress and deprecation notes, which concern its code and not this one."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            for kind in (DeprecationWarning, FutureWarning):
-                warnings.filterwarnings("ignore", category=kind)
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _write_catalogue(world: World, folder: Path) -> None:
@@ -226,7 +153,7 @@ def _write_catalogue(world: World, folder: Path) -> None:
 
 def _manifest(policy: Any, world: World, how: Exporter, seed: int, value: dict[str, Any] | None) -> dict[str, Any]:
     meta, encoder = world.meta, world.profile_encoder
-    facts = {"name", "source", "kind", "exposure", "propensity", "dataset_hash", "responses", "learned", "provenance"}
+    facts = {"name", "source", "kind", "exposure", "propensity", "dataset_hashes", "responses", "learned", "provenance"}
     return {
         "policy": {
             "name": policy.name,
@@ -267,14 +194,14 @@ def _world_hashes(world: World) -> dict[str, str]:
 
 
 def _fidelity(world: World) -> dict[str, Any] | None:
-    """The world's fidelity figures; None where there are none beside it."""
+    """The world's fidelity figures without their breakdowns; None where there are none beside it."""
     path = None if world.path is None else world.path / "fidelity.json"
-    return read_json(path) if path is not None and path.is_file() else None
+    return _figures(read_json(path)) if path is not None and path.is_file() else None
 
 
-def run_value(run: Path) -> dict[str, Any] | None:
-    """What a run folder says of its policy's worth (`eval.json`); None where it says nothing."""
-    return read_json(run / "eval.json") if (run / "eval.json").is_file() else None
+def _figures(value: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: entry for key, entry in value.items() if not isinstance(entry, list)}
+    return {key: _figures(entry) if isinstance(entry, dict) else entry for key, entry in kept.items()}
 
 
 def why_not(name: str) -> str | None:

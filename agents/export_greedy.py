@@ -22,7 +22,7 @@ _ACTS = (VIEW, CART, CLICK, PURCHASE)
 
 
 class CrossFeatures(nn.Module):
-    """Features of every item for users with full observations: `recenv.response.features.cross_from_full`, all items."""
+    """Features of every item for users with full observations, as `recenv.response.features.cross_from_full`."""
 
     vectors: Tensor
     category: Tensor
@@ -113,7 +113,7 @@ class Response(nn.Module):
         self.register_buffer("treat", constant(np.stack([not_shown, shown])))
 
     def forward(self, obs: Tensor, cross: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logit of the root response if shown, reward of a root response, expected reward if not shown: (n, n_items)."""
+        """Logit of the root response if shown, reward of a root response, expected reward if not: (n, n_items)."""
         x = torch.maximum(torch.minimum(obs[:, : self.n_user], self.user_high), self.user_low) - self.user_mean
         user = torch.relu(x @ self.user_w1 + self.user_b1) @ self.user_w2 + self.user_b2
         z = torch.maximum(torch.minimum(cross, self.pair_high[:N_CROSS]), self.pair_low[:N_CROSS])

@@ -86,7 +86,7 @@ def serve(recommender: Recommender, host: str = "127.0.0.1", port: int = 8000) -
 
 @contextmanager
 def background(recommender: Recommender, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve from a thread of this process, for as long as the context lasts; gives the base URL (port 0: a free one)."""
+    """Serve from a thread of this process as long as the context lasts; gives the base URL (port 0: a free one)."""
     server = uvicorn.Server(_config(recommender, host, port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -27,7 +27,7 @@ from safetensors.numpy import load_file
 
 from recenv.core.artefacts import check_version, file_hash, read_json, verify_hashes
 from recenv.core.encoding import ProfileEncoder
-from recenv.core.errors import ArtefactError
+from recenv.core.errors import ArtefactError, InputError
 from recenv.observation import FEATURE_BOUND, SESSION_FEATURES, bounds, layout
 from recenv.serving.choice import RULES
 from recenv.state import KINDS, MAX_AGE, MAX_COUNT, StateSpec
@@ -45,6 +45,11 @@ FILES = (
     "catalogue.safetensors",
     "golden.safetensors",
 )
+KEYS = (
+    "policy", "layout_hash", "feature_hash", "state", "profile", "context_columns", "session_gap", "repeats", "currency",
+    "world", "fidelity",
+)  # fmt: skip
+"""Entries of the manifest without which nothing can be served."""
 GOLDEN_TOLERANCE = 1e-4
 """By how much another machine's arithmetic may tip a choice between two actions of nearly equal score."""
 _MEND = "Export the bundle anew"
@@ -129,9 +134,12 @@ class Bundle:
         if manifest.get("manifest_hash") != manifest_hash(manifest):
             raise ArtefactError(str(folder / MANIFEST), "was changed after it was written", _MEND)
         verify_hashes(folder, manifest, FILES)
+        missing = [key for key in KEYS if key not in manifest]
+        if missing:
+            raise ArtefactError(str(folder / MANIFEST), f"has no entry {missing[0]!r}", _MEND)
         try:
             bundle = cls._read(folder, manifest)
-        except (KeyError, TypeError, OSError, pa.ArrowException, SafetensorError) as error:
+        except (KeyError, TypeError, OSError, InputError, pa.ArrowException, SafetensorError) as error:
             raise ArtefactError(str(folder), f"cannot be read ({type(error).__name__}: {error})", _MEND) from error
         bundle._check_layout()
         bundle._check_golden()

@@ -26,7 +26,7 @@ def distribution(
         p = (1 - explore) * rule + explore * (items evenly among those allowed, copies evenly)
 
     Args:
-        rule: one of `RULES`. score: (A,) finite where allowed. mask: (A,) allowed actions, the first always taken to be.
+        rule: one of `RULES`. score: (A,) finite where allowed. mask: (A,) allowed actions, among them the first.
         item: (A,) item of each action, -1 for action 0. explore: share of exploration in [0, 1].
     """
     some = mask[1:].any()
@@ -64,7 +64,7 @@ def _evenly(actions: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _by_weight(weight: NDArray[Any], mask: NDArray[np.bool_], item: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Items by weight (the same on all their actions), each shared evenly by its allowed actions; evenly if all are 0."""
+    """Items by weight (equal on all their actions), each shared evenly by its allowed actions; evenly if all are 0."""
     shown = mask & (item >= 0)
     copies = np.bincount(item[shown], minlength=int(item.max()) + 1)
     share = np.where(shown, 1.0 / np.maximum(copies[item], 1), 0.0)

@@ -18,8 +18,8 @@ def made_up_observations(spec: StateSpec, encoder: ProfileEncoder, n_copies: int
     """(n, size) full observations, clipped, of users with 0 to about 60 random events; the first has none.
 
     Args:
-        spec: the state rule's settings. encoder: of user features, whose raw values are drawn too. n_copies: copies that
-            events may name. seed: of all of it.
+        spec: the state rule's settings. encoder: of user features, whose raw values are drawn too. n_copies: copies
+            that events may name. seed: of all of it.
     """
     rng = np.random.default_rng(seed)
     columns = {feature.name: _values(feature, n, rng) for feature in encoder.features}

@@ -96,9 +96,7 @@ def read_time(value: Any, where: str, calendar: bool) -> int:
         try:
             parsed = datetime.fromisoformat(value)
         except ValueError as error:
-            raise InputError(
-                where, f"{value!r} is no ISO 8601 time", "Give one such as 2024-05-01T12:00:00Z."
-            ) from error
+            raise InputError(where, f"{value!r} is no ISO 8601 time", "Give 2024-05-01T12:00:00Z, say.") from error
         if parsed.tzinfo is None:
             raise InputError(where, f"{value!r} has no zone", "Add Z or an offset such as +02:00.")
         return math.floor(parsed.timestamp())
@@ -167,7 +165,7 @@ def read_history(
         (`unknown_items`), an unknown copy counts as none (`unknown_copies`).
 
     Raises:
-        InputError: a malformed event, one after `now`, or session ids on some events only (or on none, without a clock).
+        InputError: a malformed event, one after `now`, or session ids on some events only (on none, without a clock).
     """
     events = [read_event(row, f"history[{i}]", calendar) for i, row in enumerate(history)]
     for i, event in enumerate(events):

@@ -84,14 +84,14 @@ class Recommender:
                 impressions, `click` and `purchase`.
             now: the present; the clock's where None (the last event's time in a world whose time is a mere order).
             eligible: ids of the items that may be shown; all where None. exclude: ids that may not.
-            seed: of the draw where the policy draws; fresh randomness where None. session_id: the running session; where
-                None, the last one goes on if its last event is not older than the session gap.
+            seed: of the draw where the policy draws; fresh randomness where None. session_id: the running session;
+                where None, the last one goes on if its last event is not older than the session gap.
             context: `ctx_*` values, 0 where left out.
 
         Returns:
             rows with `item_id copy_id style text score propensity position policy fallback`; the propensity is that of
-            this item and copy at this position, given those above. A policy that would rather show nothing ends the list
-            with the item `__none__`. `notes` counts unknown items and copies and says why a fallback was used.
+            this item and copy at this position, given those above. A policy that would rather show nothing ends the
+            list with the item `__none__`. `notes` counts unknown items and copies and says why a fallback was used.
 
         Raises:
             InputError: a malformed or non-finite input, or a feature that the bundle does not know.

@@ -1,0 +1,64 @@
+"""What a run folder gives to an export: the policy, the world that it was trained in, and what it is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recenv.agents.base import entry, load_policy
+from recenv.agents.training import EVAL_FILE, POLICY_FOLDER, make_policy
+from recenv.core.artefacts import file_hash, read_json
+from recenv.core.errors import ArtefactError, InputError
+from recenv.core.runs import read_run
+from recenv.env.options import EnvOptions
+from recenv.world import World
+
+if TYPE_CHECKING:
+    from recenv.agents.base import Policy
+
+
+def policy_of_run(run: Path, world: Path | None = None) -> tuple[Policy, World, dict[str, Any] | None]:
+    """Policy, world and value of a run written by `recenv train` or `recenv benchmark`.
+
+    Args:
+        run: the folder. world: the world's folder, if it was moved since.
+
+    Raises:
+        ArtefactError: the run is incomplete, or the world is not the one trained in.
+    """
+    config, manifest = read_run(run)
+    if not manifest.get("complete"):
+        raise ArtefactError(str(run), "the run did not finish", "Train again.")
+    folder = Path(world or config["world"])
+    found = World.load(folder)
+    trained = manifest["inputs"]["world"]["sha256"]
+    if file_hash(folder / "world.json") != trained:
+        raise ArtefactError(str(folder), "is not the world of this run", "Give the world that it was trained in.")
+    policy = load_policy(run / POLICY_FOLDER, found)
+    return policy, found, run_value(run, str(config["agent"]))
+
+
+def untrained(name: str, world: Path, seed: int) -> tuple[Policy, World]:
+    """A policy that needs no training, and its world.
+
+    Raises:
+        InputError: no such policy, or one that has to be trained.
+    """
+    if entry(name).trainable:
+        raise InputError("policy", f"{name!r} has to be trained", "Give --run, a folder written by `recenv train`.")
+    found = World.load(world)
+    return make_policy(name, found, EnvOptions(), {}, seed), found
+
+
+def run_value(run: Path, agent: str) -> dict[str, Any] | None:
+    """The worth of a run's policy: its row of the benchmark around it, with intervals, else its own last evaluation."""
+    table = run.parent.parent / "benchmark.json"
+    if table.is_file():
+        found = read_json(table)
+        name, _, options = agent.partition(":")
+        for row in found["rows"]:
+            if row["name"] == name and row["agent"].partition(" (")[2].rstrip(")") == options:
+                kept = {key: row[key] for key in ("agent", "judge", "over_logged")}
+                return {"from": "benchmark", **kept, **{key: found[key] for key in ("seeds", "episodes", "candidates")}}
+    own = run / EVAL_FILE
+    return {"from": "evaluation", **read_json(own)} if own.is_file() else None
