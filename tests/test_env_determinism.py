@@ -94,6 +94,20 @@ def test_compiled_draws_are_those_of_the_rng_module() -> None:
     assert 0 <= expected.min() < expected.max() < 1
 
 
+def test_start_states_are_drawn_by_episode_number() -> None:
+    """Episode e of environment i begins where its key says, however the episodes before it ended."""
+    world = small_world(n_starts=300)
+    env = RecVectorEnv(3, world, env_index=2, autoreset_mode="SameStep", horizon=2)
+    env.reset(seed=13)
+    starts, episode = env.sim.starts, np.zeros(3, int)
+    for _ in range(12):
+        u = rng.uniform(13, np.arange(3) + 2, episode, 0, rng.STREAMS["start"], 0)
+        assert np.array_equal(env.sim.start_row, starts[(u * len(starts)).astype(int)])
+        _, _, terminated, truncated, _ = env.step(np.ones(3, int))
+        episode += terminated | truncated
+    assert episode.min() > 3
+
+
 def test_seeds_differ_and_repeat() -> None:
     world = small_world()
     assert same(single_trace(world, {}, 0, 30, 1), single_trace(world, {}, 0, 30, 1))
