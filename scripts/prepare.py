@@ -15,9 +15,7 @@ from recenv.core.errors import InputError
 from recenv.data import sources
 from recenv.data.logs import build
 from recenv.data.meta import check_name
-from recenv.data.schema import TABLES
-
-_OURS = {f"{table}.parquet" for table in TABLES} | {"meta.json"}
+from recenv.data.schema import read_meta
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,8 @@ def _check_free(out: Path, overwrite: bool) -> None:
     found = sorted(p.name for p in out.iterdir())
     if found and not overwrite:
         raise InputError(str(out), f"is not empty (it holds {found[0]!r})", "Choose another folder, or --overwrite.")
-    other = [name for name in found if name not in _OURS]
+    ours = {"meta.json", *read_meta(out)["hashes"]} if found else set()
+    other = [name for name in found if name not in ours]
     if other:
         raise InputError(str(out), f"holds {other[0]!r}, which prepare did not write", "Choose another folder.")
 

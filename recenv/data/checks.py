@@ -123,10 +123,10 @@ def check_range(table: str, values: pd.Series, column: Column) -> None:
         raise InputError(f"{table} row {row} column {column.name!r}", f"{numbers[row]!r} {_range(column)}", "Mend it.")
 
 
-def among(names: Iterable[str], table: Iterable[str]) -> NDArray[np.bool_]:
+def among(names: pd.Series | pd.Index, table: Iterable[str]) -> NDArray[np.bool_]:
     """Which of `names` stand in `table`: bool, shape (names,). A set of Python texts beats `isin` on Arrow texts."""
     known = set(table)
-    return np.array([name in known for name in names], dtype=bool)
+    return np.array([name in known for name in names.astype("object").tolist()], dtype=bool)
 
 
 def shorten(value: Any, width: int = 60) -> str:

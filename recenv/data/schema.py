@@ -141,7 +141,7 @@ class Dataset:
             pq.write_table(table, file, compression="zstd")
             hashes[file.name] = sha256(file)
         for name, content in self.extras.items():
-            (folder / name).write_bytes(content)
+            (folder / _plain(name)).write_bytes(content)
             hashes[name] = sha256(folder / name)
         self.meta["hashes"] = hashes
         write_json(folder / "meta.json", self.meta)
@@ -176,7 +176,9 @@ class Dataset:
         if "test" in splits:
             meta["test_reads"] += 1
             write_json(folder / "meta.json", meta)
-        extras = {n: _unchanged(folder / n, meta).read_bytes() for n in meta["hashes"] if not n.endswith(".parquet")}
+        extras = {
+            n: _unchanged(folder / _plain(n), meta).read_bytes() for n in meta["hashes"] if not n.endswith(".parquet")
+        }
         return cls(**{**frames, "events": conform_events(frames["events"])}, meta=meta, extras=extras)
 
 
@@ -210,6 +212,12 @@ def as_category(values: pd.Series, categories: tuple[str, ...]) -> pd.Series:
     if isinstance(values.dtype, pd.CategoricalDtype):
         return values.cat.remove_unused_categories().cat.set_categories(list(categories))
     return values.astype(pd.CategoricalDtype(list(categories)))
+
+
+def _plain(name: str) -> str:
+    if Path(name).name != name or name in ("", ".", "..") or "\\" in name:
+        raise ArtefactError(f"file name {name!r}", "leaves the folder of the data set", "Run `recenv prepare` again.")
+    return name
 
 
 def _unchanged(file: Path, meta: dict[str, Any]) -> Path:

@@ -69,7 +69,8 @@ def split_rows(
     if any(b < a for a, b in pairwise(times)):
         raise InputError("option 'split_times'", f"{times} are not in order", "Give three rising times.")
     code = np.searchsorted(np.asarray(times), start, side="right")[session].astype(np.int64)
-    ends = np.asarray([*times, np.inf], dtype=np.float64)
+    # a cut after the last session's start parts nothing
+    ends = np.asarray([*(t if t <= start.max() else np.inf for t in times), np.inf], dtype=np.float64)
     return Split(code, times, ends[code])
 
 
