@@ -28,6 +28,13 @@ def _mlp(size: int, hidden: int, out: int, last: float = 1.0) -> nn.Sequential:
     return net
 
 
+def _grid(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column number (n * m,) of every entry of a table (n, m)."""
+    row = torch.arange(table.shape[0], device=table.device)[:, None].expand(table.shape)
+    column = torch.arange(table.shape[1], device=table.device)[None].expand(table.shape)
+    return row.reshape(-1), column.reshape(-1)
+
+
 def styles_of(world: World) -> tuple[NDArray[np.int64], int]:
     """Index of each copy's style (n_copies,), -1 for none, in the order of the styles' names, and their number."""
     names = world.copies["style"].to_pylist() if "style" in world.copies.column_names else [None] * world.n_copies
@@ -122,7 +129,7 @@ class WorldQNetwork(nn.Module):
         return torch.cat([nothing, q[:, 1:]], 1) + self._state_value(hidden)[:, None]
 
     def _state_value(self, hidden: Tensor) -> Tensor:
-        return hidden.new_zeros(len(hidden)) if self.value is None else self.value(hidden)[:, 0]
+        return torch.zeros_like(hidden[:, 0]) if self.value is None else self.value(hidden)[:, 0]
 
     def _link(self, logit: Tensor, item: Tensor) -> Tensor:
         return self.item_value[item] * self.log_scale.exp() * torch.sigmoid(logit) - self.shift
@@ -146,8 +153,7 @@ class WorldQNetwork(nn.Module):
         """(n, M) memory logits; of the filled slots alone, unless a graph of fixed shapes is wanted."""
         n, slots = known.shape
         if torch.compiler.is_exporting():
-            row = torch.arange(n, device=known.device).repeat_interleave(slots)
-            return self._pairs(parts, row, torch.arange(slots, device=known.device).repeat(n)).reshape(n, slots)
+            return self._pairs(parts, *_grid(known)).reshape(n, slots)
         row, slot = known.nonzero(as_tuple=True)
         return torch.zeros_like(parts.memory_age).index_put((row, slot), self._pairs(parts, row, slot))
 
@@ -171,8 +177,7 @@ class WorldQNetwork(nn.Module):
         touched = parts.touched
         if torch.compiler.is_exporting():
             n, c = touched.shape
-            row = torch.arange(n, device=touched.device).repeat_interleave(c)
-            every = self._categories(parts, row, torch.arange(c, device=touched.device).repeat(n)).reshape(n, c)
+            every = self._categories(parts, *_grid(touched)).reshape(n, c)
             return torch.where(touched, every, torch.zeros_like(every))
         row, category = touched.nonzero(as_tuple=True)
         return torch.zeros_like(parts.category_age).index_put((row, category), self._categories(parts, row, category))
