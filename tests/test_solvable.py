@@ -186,5 +186,5 @@ def test_pickle_goes_on_where_it_was() -> None:
     env.step(np.int64(1))
     twin = pickle.loads(pickle.dumps(env))
     for action in (2, 7):
-        assert np.array_equal(env.step(np.int64(action))[0], twin.step(np.int64(action))[0])
+        assert np.array_equal(env.step(action)[0], twin.step(action)[0])
     assert "segment" in str(env.render())

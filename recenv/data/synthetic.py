@@ -1,6 +1,6 @@
 """Source `synthetic`: the log of a shop whose response, fatigue, drift, leaving and logging policy are known.
 
-`load` gives the tables and, as `extras`, the truth that is kept beside them; `recenv.data.truth.Truth.load` reads it back.
+`load` gives the tables and, as `extras`, the truth that is kept beside them; `Truth.load` reads it back.
 """
 
 from __future__ import annotations

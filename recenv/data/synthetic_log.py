@@ -1,4 +1,4 @@
-"""The log of a synthetic shop: sessions under its logging policy, held-back items, and what users do of their own accord."""
+"""The log of a synthetic shop: sessions under its logging policy, and what users do of their own accord."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recenv.data.synthetic_shop import SyntheticOptions
-from recenv.data.truth import Sessions, Truth, leave_chance
+from recenv.data.true_values import draw
+from recenv.data.truth import TRAIT, Sessions, Truth, leave_chance
 
 START = 1_704_067_200
 """1 January 2024, UTC."""
@@ -88,7 +89,7 @@ def _recommended(
     for slot in range(options.slots):
         now, rows = sessions.take(live), np.arange(len(live))
         chance = truth.propensities(now.user, now.shown)
-        item = _pick(chance, rng)
+        item = draw(chance, rng)
         what = now.chances(rows, item)
         u = rng.random((3, len(live)))
         click = u[0] < what.click
@@ -120,7 +121,7 @@ def _held_back(
     left[rows, item] = 0.0
     held = np.zeros((len(item), options.ghosts if options.opportunities else 0), np.int64)
     for g in range(held.shape[1]):
-        held[:, g] = _pick(left, rng)
+        held[:, g] = draw(left, rng)
         left[rows, held[:, g]] = 0.0
     return held
 
@@ -170,19 +171,12 @@ def _browsing(
     chosen = np.flatnonzero(rng.random(len(user)) < _VISIT_RATE)
     visit = np.repeat(chosen, rng.integers(1, 4, size=len(chosen)))
     order = np.arange(len(visit)) - np.searchsorted(visit, visit)
-    liking = truth.taste[user[visit]] @ truth.factor.T + 0.35 * np.outer(truth.trait[user[visit]], truth.prestige)
+    liking = truth.taste[user[visit]] @ truth.factor.T + TRAIT * np.outer(truth.trait[user[visit]], truth.prestige)
     weight = np.exp(_TASTE_SHARPNESS * (liking + truth.quality))
-    item = _pick(weight / weight.sum(axis=1, keepdims=True), rng)
+    item = draw(weight / weight.sum(axis=1, keepdims=True), rng)
     time = begin[visit] // _DAY * _DAY + 20 * 3600 + order * 90
     session = np.array([f"{u}-{k:03d}e" for u, k in zip(truth.user_id[user[visit]], number[visit])], dtype=str)
     carted = np.flatnonzero(rng.random(len(visit)) < _CART_RATE)
     views = _part("view", session, user[visit], item, time)
     carts = _part("cart", session[carted], user[visit][carted], item[carted], time[carted] + 30)
     return {name: np.concatenate([views[name], carts[name]]) for name in views}
-
-
-def _pick(chance: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """One index for each row of probabilities (n, I)."""
-    total = chance.cumsum(axis=1)
-    u = rng.random((len(chance), 1)) * total[:, -1:]
-    return np.asarray((u >= total).sum(axis=1), np.int64)

@@ -1,7 +1,7 @@
 """A synthetic shop: users with a hidden trait, a catalogue, and a logging policy that sees the trait.
 
-The trait confounds: users who have much of it like prestige items and are shown them more often, so that the logged rate of
-such an item is not the rate that it would have if it were shown to everybody.
+The trait confounds: users who have much of it like prestige items and are shown them more often, so that the logged
+rate of such an item is not the rate that it would have if it were shown to everybody.
 """
 
 from __future__ import annotations
@@ -21,33 +21,11 @@ AGES = ("18-29", "30-44", "45-59", "60+")
 REGIONS = ("north", "south", "coast")
 CHANNELS = ("app", "web", "store")
 CATEGORY_NAMES = (
-    "kitchen",
-    "garden",
-    "books",
-    "toys",
-    "sports",
-    "beauty",
-    "pets",
-    "office",
-    "music",
-    "travel",
-    "food",
-    "art",
-)
+    "kitchen", "garden", "books", "toys", "sports", "beauty", "pets", "office", "music", "travel", "food", "art",
+)  # fmt: skip
 ADJECTIVES = (
-    "quiet",
-    "bright",
-    "sturdy",
-    "light",
-    "simple",
-    "classic",
-    "soft",
-    "handy",
-    "small",
-    "smooth",
-    "warm",
-    "plain",
-)
+    "quiet", "bright", "sturdy", "light", "simple", "classic", "soft", "handy", "small", "smooth", "warm", "plain",
+)  # fmt: skip
 NOUNS = ("set", "kit", "bundle", "piece", "pair", "box", "case", "collection")
 
 
@@ -74,22 +52,22 @@ class SyntheticOptions:
     users: int = 2000
     items: int = 100
     categories: int = 8
-    sessions: float = 6.0
+    sessions: float = 8.0
     slots: int = 10
     opportunities: bool = True
     ghosts: int = 1
     acts: bool = True
     epsilon: float = 0.3
     confounding: float = 1.0
-    personal: float = 0.3
+    personal: float = 0.8
     days: int = 120
     seed: int = 0
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
-            "users": (1, 10_000_000), "items": (2, 100_000), "categories": (1, len(CATEGORY_NAMES)), "sessions": (1, 1000),
-            "slots": (1, 1000), "ghosts": (1, 100), "epsilon": (1e-6, 1), "confounding": (0, 5), "personal": (0, 5),
-            "days": (1, 10_000), "seed": (0, 2**63 - 1),
+            "users": (1, 10_000_000), "items": (2, 100_000), "categories": (1, len(CATEGORY_NAMES)),
+            "sessions": (1, 1000), "slots": (1, 1000), "ghosts": (1, 100), "epsilon": (1e-6, 1),
+            "confounding": (0, 5), "personal": (0, 5), "days": (1, 10_000), "seed": (0, 2**63 - 1),
         }  # fmt: skip
         for field in fields(self):
             given, whole = getattr(self, field.name), field.type == "int"
@@ -153,7 +131,7 @@ def _items(options: SyntheticOptions, rng: np.random.Generator) -> dict[str, Any
     prestige = rng.standard_normal(n)
     level = rng.normal(2.5, 0.4, options.categories)
     return {
-        "factor": _unit(centre[category] + 0.35 * rng.standard_normal((n, TASTE))),
+        "factor": _unit(centre[category] + 0.25 * rng.standard_normal((n, TASTE))),
         "category": category.astype(np.int64),
         "prestige": prestige,
         "quality": 0.25 * rng.standard_normal(n),
@@ -177,9 +155,9 @@ def _users(options: SyntheticOptions, rng: np.random.Generator) -> tuple[Array, 
     profile = _unit(by_age[cells[:, 0]] + 0.7 * by_region[cells[:, 1]])
     trait = rng.standard_normal(n)
     return profile, {
-        "taste": _unit(profile + 0.9 * _unit(rng.standard_normal((n, TASTE)))),
+        "taste": _unit(profile + 0.6 * _unit(rng.standard_normal((n, TASTE)))),
         "trait": trait,
-        "budget": 2.5 + 0.25 * trait + 0.15 * (cells[:, 0] - 1.5) + 0.2 * rng.standard_normal(n),
+        "budget": 2.5 + 0.25 * trait + 0.15 * (cells[:, 0] - 1.5) + 0.12 * rng.standard_normal(n),
         "sensitivity": np.exp(0.6 - 0.3 * trait + 0.3 * rng.standard_normal(n)),
     }
 
@@ -196,7 +174,7 @@ def _item_table(truth: Truth) -> pd.DataFrame:
 
 def _user_table(truth: Truth, options: SyntheticOptions) -> pd.DataFrame:
     age, region, channel = _cells(options).T
-    # What the shop has noted of the spending power: the budget, half drowned in noise.
+    # What the shop has noted of the spending power: the budget, blurred.
     noise = np.random.default_rng([options.seed, 5]).standard_normal(truth.n_users)
     return pd.DataFrame(
         {
@@ -204,6 +182,6 @@ def _user_table(truth: Truth, options: SyntheticOptions) -> pd.DataFrame:
             "age": np.array(AGES)[age],
             "region": np.array(REGIONS)[region],
             "channel": np.array(CHANNELS)[channel],
-            "spending": np.round(truth.budget + 0.4 * noise, 3),
+            "spending": np.round(truth.budget + 0.15 * noise, 3),
         }
     )

@@ -1,8 +1,8 @@
 """What policies are worth in the true shop of a synthetic data set, with the truth at hand.
 
-The planned policy stands for the optimum: it knows all that is hidden and looks ahead. Each step it takes the candidates that
-a family of heuristics likes best, plays every one to the end of the session several times under the best heuristic, and
-shows the best: one step of policy improvement, so a lower bound of the optimum, up to the noise of the roll-outs.
+`planned` stands for the optimum: it knows all that is hidden and looks ahead by a heuristic whose weights are searched
+for in the true shop. It is a lower bound of the optimum; in a trial, one step of policy improvement by roll-outs
+(6 candidates, 16 roll-outs each) added nothing.
 """
 
 from __future__ import annotations
@@ -95,10 +95,8 @@ def draw(chance: Array, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.asarray((u >= total).sum(axis=1), np.int64)
 
 
-def play(
-    sessions: Sessions, choose: Chooser, left: int, reward: str, rng: np.random.Generator, first: Ints | None = None
-) -> tuple[Array, Array]:
-    """Play n sessions to their end; `sessions` moves on. `first`: items (n,) of the first slot.
+def play(sessions: Sessions, choose: Chooser, left: int, reward: str, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Play n sessions to their end; `sessions` moves on.
 
     Returns:
         rewards (n,), as expectations of each slot given what happened before, and exposures (n,).
@@ -108,7 +106,7 @@ def play(
         if not len(live):
             break
         now = sessions.take(live)
-        item = first if slot == 0 and first is not None else choose(now, left - slot, rng)
+        item = choose(now, left - slot, rng)
         rows = np.arange(len(live))
         chance = now.chances(rows, item)
         gain = chance.click * chance.purchase
@@ -146,42 +144,21 @@ def tune(truth: Truth, users: Ints, reward: str = "gross", seed: int = 0) -> tup
     return grid[int(np.argmax(worth))]
 
 
-def planned(weights: tuple[float, float], reward: str = "gross", width: int = 6, rollouts: int = 16) -> Chooser:
-    """Policy improvement by roll-outs over the `width` best candidates of the heuristic, and the myopic one."""
-    follow = heuristic(reward, *weights)
-
-    def choose(sessions: Sessions, left: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        score = heuristic_scores(sessions, left, reward, *weights)
-        candidates = np.argsort(-score, axis=1, kind="stable")[:, :width]
-        if left > 1:
-            greedy = heuristic_scores(sessions, left, reward, 0.0, 0.0).argmax(axis=1)
-            candidates[:, -1] = np.where((candidates == greedy[:, None]).any(axis=1), candidates[:, -1], greedy)
-        n = len(sessions)
-        rows = np.repeat(np.arange(n), width * rollouts)
-        first = np.repeat(candidates.ravel(), rollouts)
-        total, _ = play(sessions.take(rows), follow, left, reward, rng, first)
-        best = total.reshape(n, width, rollouts).mean(axis=2).argmax(axis=1)
-        return np.asarray(candidates[np.arange(n), best])
-
-    return choose
-
-
 def reference_values(
     truth: Truth, users: Ints | None = None, reward: str = "gross", seed: int = 0, repeats: int = 1
 ) -> dict[str, Value]:
-    """Values of `logged random best-fixed myopic heuristic planned`, the last being the stand-in for the optimum.
+    """Values of `random logged best-fixed myopic planned`, the last being the stand-in for the optimum.
 
     Args:
-        users: rows of the truth, of whom sessions are played; all where None. The roll-outs take about 20 ms a session.
+        users: rows of the truth, of whom `repeats` sessions each are played; all where None.
     """
     users = np.arange(truth.n_users) if users is None else np.asarray(users)
     weights = tune(truth, users[:500], reward, seed + 1)
     policies: dict[str, Chooser] = {
-        "logged": logged,
         "random": uniform,
+        "logged": logged,
         "best-fixed": ranked(best_ranked(truth, users, reward)),
         "myopic": myopic(reward),
-        "heuristic": heuristic(reward, *weights),
-        "planned": planned(weights, reward),
+        "planned": heuristic(reward, *weights),
     }
     return {name: value(truth, users, policy, reward, seed, repeats) for name, policy in policies.items()}

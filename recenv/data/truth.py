@@ -1,18 +1,19 @@
 """The true shop behind a synthetic data set: how its users respond, tire, warm up, drift and leave.
 
-Not a network: thresholds, saturation and budgets over latent tastes, with a trait that no log holds. For user u and item i
+Not a network: thresholds, saturation and budgets over latent tastes, with a trait that no log holds. User u, item i:
 
     m = interest . q_i + TRAIT * trait_u * prestige_i + quality_i        match
     h = x^2 / (x^2 + HALF^2),  x = max(m - THRESHOLD, 0)                 Hill curve above a threshold
     P(click | not shown) = ORGANIC * need_i * h
     P(click | shown) = 1 - (1 - P(click | not shown)) (1 - (LOW + HIGH h) / (1 + satiation_c^2))
-    P(purchase | click) = BUY (COLD + (1 - COLD) warmth) (1 - DREAM depth_i) exp(-sensitivity_u max(log price_i - budget_u, 0))
+    P(purchase | click) = BUY (COLD + (1 - COLD) warmth) (1 - DREAM depth_i) exp(-e),
+        e = sensitivity_u max(log price_i - budget_u, 0)
     logit P(leave) = LEAVE + CHILL (1 - warmth) + BORE satiation_c + MISS [x = 0] + leave_weights . (click, purchase)
 
-with c the item's category. Each exposure multiplies the session's satiation by FADE and adds one to that of c; a click
-on a deep item (one to dream of, seldom bought) warms the user up, an exposure without a click cools him down; every click pulls
-his interest towards q_i. All of it begins anew with
-each session; what a user does of his own accord moves nothing.
+with c the item's category. Each exposure multiplies the session's satiation by FADE and adds one to that of c. A click
+on a deep item (one to dream of, seldom bought) warms the user up, an exposure without a click cools him down; every
+click pulls his interest towards q_i. All of it begins anew with each session. What a user does of his own accord moves
+nothing.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ Ints = NDArray[np.integer[Any]]
 TRUTH_ARRAYS, TRUTH_CARD = "truth.npz", "truth.json"
 TRUTH_VERSION = 1
 
-TRAIT, THRESHOLD, HALF = 0.35, 0.15, 0.6
-ORGANIC, LOW, HIGH = 0.12, 0.01, 0.65
-BUY, COLD, DREAM = 0.9, 0.05, 0.85
-FADE, WARM, COOL, DRIFT, WARMTH_AT_START = 0.75, 0.5, 0.93, 0.25, 0.1
+TRAIT, THRESHOLD, HALF = 0.35, 0.15, 0.5
+ORGANIC, LOW, HIGH = 0.12, 0.02, 0.65
+BUY, COLD, DREAM = 0.9, 0.1, 0.85
+FADE, WARM, COOL, DRIFT, WARMTH_AT_START = 0.75, 0.7, 0.93, 0.25, 0.25
 LEAVE, CHILL, BORE, MISS = -3.6, 1.6, 0.7, 0.9
 LEAVE_WEIGHTS = (-1.0, 0.8)
 """What a click and a purchase add to the logit of leaving: who clicks stays, who has bought is more often done."""
@@ -91,19 +92,15 @@ class Truth:
         return int(self.category.max()) + 1
 
     def users(self, user_id: NDArray[np.str_]) -> NDArray[np.int64]:
-        """Rows (n,) of users named by id.
+        """Rows (n,) of users named by id; raises InputError on one whom this shop does not have."""
+        return _rows("user_id", self.user_id, user_id)
 
-        Raises:
-            InputError: a user whom this shop does not have.
-        """
-        index = {name: row for row, name in enumerate(self.user_id.tolist())}
-        missing = [name for name in np.asarray(user_id).tolist() if name not in index]
-        if missing:
-            raise InputError("user_id", f"{missing[0]!r} is not in the truth", "Take the truth of the same data set.")
-        return np.array([index[name] for name in np.asarray(user_id).tolist()], np.int64)
+    def items(self, item_id: NDArray[np.str_]) -> NDArray[np.int64]:
+        """Rows (n,) of items named by id; raises InputError on one that this shop does not have."""
+        return _rows("item_id", self.item_id, item_id)
 
     def propensities(self, user: Ints, shown: NDArray[np.bool_]) -> Array:
-        """The logging policy (n, I): (1 - epsilon) softmax(score) + epsilon / I, scaled to what was not yet `shown` (n, I)."""
+        """The logging policy (n, I): (1 - epsilon) softmax(score) + epsilon / I, over what was not `shown` (n, I)."""
         score = self.logging_score[user].astype(np.float64)
         weight = np.exp(score - score.max(axis=1, keepdims=True))
         mixed = (1 - self.epsilon) * weight / weight.sum(axis=1, keepdims=True) + self.epsilon / self.n_items
@@ -148,6 +145,14 @@ class Truth:
         return cls.from_bytes(
             {n: (folder / n).read_bytes() for n in (TRUTH_ARRAYS, TRUTH_CARD) if (folder / n).is_file()}
         )
+
+
+def _rows(name: str, known: NDArray[np.str_], wanted: NDArray[np.str_]) -> NDArray[np.int64]:
+    index = {value: row for row, value in enumerate(known.tolist())}
+    missing = [value for value in np.asarray(wanted).tolist() if value not in index]
+    if missing:
+        raise InputError(name, f"{missing[0]!r} is not in the truth", "Take the truth of the same data set.")
+    return np.array([index[value] for value in np.asarray(wanted).tolist()], np.int64)
 
 
 @dataclass
