@@ -1,7 +1,7 @@
 """What an agent and the response model see of a user state: named slices of one float32 vector.
 
-`summary` is what an ordinary MLP wants and is also the user's side of the response model's input; `full` appends memory,
-categories and recent events, so that a policy can know all that the response model knows.
+`summary` is what an ordinary MLP wants and is also the user's side of the response model's input; `full` appends
+memory, categories and recent events, so that a policy can know all that the response model knows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def age(now: NDArray[np.int64], then: NDArray[np.int64]) -> Floats:
     return np.where(then == NEVER, MAX_AGE, value).astype(np.float32)
 
 
-def log_count(count: Floats) -> Floats:
+def log_count(count: NDArray[Any]) -> Floats:
     """log(1 + count) as float32, rounded once from float64."""
     return np.log1p(np.ascontiguousarray(count, np.float64)).astype(np.float32)
 
@@ -143,7 +143,7 @@ def _values(
 
 
 def decayed(spec: StateSpec, state: UserState, rows: Ints, now: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Mass (n, 5) and interest (n, 5, D) at `now`: the mean item vector of each kind, shrunk to 0 by one event's weight."""
+    """Mass (n, 5) and interest (n, 5, D) at `now`: each kind's mean item vector, shrunk to 0 by one event's weight."""
     factor = decay(spec, state.decayed_at[rows], now)
     mass = state.mass[rows] * factor[:, None]
     interest = state.sums[rows] * factor[:, None, None] / (np.float32(1.0) + mass)[:, :, None]

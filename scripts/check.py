@@ -34,7 +34,7 @@ def run(config: CheckConfig) -> dict[str, Any]:
     """
     report = check(config.env, _kwargs(config), config.seed, config.steps)
     print("\n".join(report.lines()))
-    return {"env": config.env, "passed": report.passed, "checks": report.results}
+    return {"env": config.env, "passed": report.passed, "checks": report.results, "exit_code": int(not report.passed)}
 
 
 def _kwargs(config: CheckConfig) -> dict[str, Any]:

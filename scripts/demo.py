@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ import pyarrow.parquet as pq
 
 from recenv.core.errors import ArtefactError, InputError
 from recenv.scripts import benchmark, export, fit, make_copy, prepare
-from recenv.scripts.serve import free_port
 
 READY_SECONDS = 60
 
@@ -143,7 +143,7 @@ def ask_served(bundle: Path, request: dict[str, Any]) -> Any:
     Raises:
         ArtefactError: the server does not come up, or refuses the request.
     """
-    port = free_port()
+    port = _free_port()
     command = [sys.executable, "-m", "recenv.scripts.cli", "serve", "--bundle", str(bundle), "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
@@ -160,6 +160,12 @@ def ask_served(bundle: Path, request: dict[str, Any]) -> Any:
     finally:
         server.terminate()
         server.wait(timeout=READY_SECONDS)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_healthy(server: subprocess.Popen[bytes], port: int) -> None:

@@ -49,8 +49,8 @@ def run(config: TinyConfig) -> dict[str, Any]:
 def _only_users_met(path: Path) -> None:
     """Drop the users that no start state needs, to keep the package small."""
     world = World.load(path)
-    kept, world.start.user = np.unique(world.start.user, return_inverse=True)
-    world.start.user = world.start.user.astype(np.int32)
+    kept, number = np.unique(world.start.user, return_inverse=True)
+    world.start.user = number.astype(np.int32)
     world.users = world.users.take(kept)
     fidelity = (path / "fidelity.json").read_bytes()
     shutil.rmtree(path)

@@ -245,6 +245,12 @@ class Simulator:
     ) -> None:
         """Move every user on by what was shown and what came of it, all (N, k), and the clock by one slot."""
         shown = items >= 0 if shown is None else shown
+        if items.shape[1] > 1:
+            # One moment's events go by kind, then by item, as a replay of logs applies them.
+            order = np.argsort(items, axis=1, kind="stable")
+            items, copies, click, purchase, shown = (
+                np.take_along_axis(a, order, axis=1) for a in (items, copies, click, purchase, shown)
+            )
         for kind, happened in ((EXPOSURE, shown), (CLICK, shown & click), (PURCHASE, shown & purchase)):
             for j in range(items.shape[1]):
                 rows = np.flatnonzero(happened[:, j])

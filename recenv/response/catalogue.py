@@ -95,10 +95,10 @@ def measure(spec: StateSpec, items: pd.DataFrame, log: Log) -> ItemBase:
     n = spec.n_items
 
     def rate(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        weight = np.bincount(log.item[mask], log.weight[mask], n)
+        weight = np.bincount(log.item[mask], log.weight[mask], n).astype(np.float64)
         positive = np.bincount(log.item[mask], (log.weight * np.nan_to_num(response))[mask], n)
         mean = positive.sum() / max(weight.sum(), 1e-12)
-        return (positive + _PRIOR_ROWS * mean) / (weight + _PRIOR_ROWS), weight
+        return np.asarray((positive + _PRIOR_ROWS * mean) / (weight + _PRIOR_ROWS), np.float64), weight
 
     shown_rate, shown_weight = rate(shown)
     organic = rate(unshown)[0] if unshown.any() else shown_rate
