@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recenv.agents.base import entry
-from recenv.agents.intervals import Interval, clustered_interval, t_interval
+from recenv.agents.intervals import clustered_interval, t_interval
 from recenv.agents.jobs import Contestant, Job, JobResult, run_job
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
@@ -192,9 +192,9 @@ def planning_gain(scores: Sequence[Scores], judge: World, objective: str) -> dic
     greedy = next(s for s in scores if s.contestant.name == GREEDY)
     best = max(learners, key=lambda s: float(s.means(objective, "own").mean()))
     user = users_of(greedy, judge)
-    terms = [t for t in ("gross", "incremental") if t in greedy.results[0].judged.totals]
+    terms: list[str] = [t for t in ("gross", "incremental") if t in greedy.results[0].judged.totals]
     ratio = {t: _ratio(best.means(t).mean(), greedy.means(t).mean()) for t in terms}
-    gains = {t: difference(best, greedy, t, user) for t in terms}
+    gains: dict[str, Any] = {t: difference(best, greedy, t, user) for t in terms}
     return {"learner": best.name, "chosen_by": f"{objective} in the training world", "ratio": ratio, **gains}
 
 
@@ -222,9 +222,3 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
         "rows": table(scores, judging),
         "planning_gain": planning_gain(scores, judging, str(env.reward)),
     }
-
-
-def as_interval(values: Sequence[float | None]) -> Interval:
-    """From JSON."""
-    assert values[0] is not None
-    return Interval(values[0], values[1], values[2])

@@ -35,7 +35,9 @@ def value_figure(rows: Sequence[dict[str, Any]], term: str) -> Figure:
 
 def shown_figure(scores: Sequence[Scores], world: World, items: int = 15) -> Figure:
     """Share of each policy's exposures that goes to the items shown most over all policies."""
-    share = np.stack([_share(sum(r.judged.shown for r in s.results)) for s in scores])  # (policies, n_items)
+    share = np.stack(
+        [_share(np.sum([r.judged.shown for r in s.results], axis=0)) for s in scores]
+    )  # (policies, n_items)
     top = np.argsort(-share.sum(axis=0), kind="stable")[:items]
     names = [str(world.items["text"][int(i)].as_py() or world.items["item_id"][int(i)].as_py()) for i in top]
     figure = _heat(share[:, top], [s.name for s in scores], [name[:28] for name in names], "share of exposures")

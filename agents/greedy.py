@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.agents.base import BasePolicy, Bools, Floats
+from recenv.agents.dense import DenseResponse
 from recenv.agents.items import ActionTable
 from recenv.observation import layout
 from recenv.response.features import cross_from_full
@@ -18,6 +19,10 @@ from recenv.state import EXPOSURE
 if TYPE_CHECKING:
     from recenv.env.options import EnvOptions
     from recenv.world import World
+
+
+_DENSE_FROM = 4
+"""The whole catalogue is computed where a row allows at least one item in so many."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class ModelGreedyPolicy(BasePolicy):
         # Candidates do not matter here and default to what any world supports.
         self.options: EnvOptions = EnvOptions(candidates="all", **asdict(self.config)).resolve(world)
         self.revenue = world.revenue_per_purchase.astype(np.float32)
+        self.dense = DenseResponse(world)
         self.summary = max(stop for _, stop in layout(world.spec, "summary").values())
 
     def distribution(self, obs: Floats, mask: Bools) -> Floats:
@@ -69,41 +75,52 @@ class ModelGreedyPolicy(BasePolicy):
     def values(self, obs: Floats, mask: Bools) -> Floats:
         """(n, A) expected reward of each action in the next slot; 0 for action 0, undefined where masked."""
         item, column = candidate_items(self.table.allowed_items(mask))
-        logit, worth, without = self._items(obs, item)  # each (n, m)
-        # (n, A - 1): the column of each action's item; 0, to be ignored, where the item is not among the candidates.
-        at = np.repeat(column, np.diff(self.table.start), axis=1)
-        root = _sigmoid(np.take_along_axis(logit, at, 1) + self._offsets(obs))
-        gain = root * np.take_along_axis(worth, at, 1) - np.take_along_axis(without, at, 1)
+        logit, worth, without = (self._by_action(values, column) for values in self._items(obs, item))  # (n, A - 1)
+        gain = _sigmoid(logit + self._offsets(obs)) * worth - without
         return np.concatenate([np.zeros((len(obs), 1), np.float32), gain - np.float32(self.options.cost)], axis=1)
 
-    def _items(self, obs: Floats, item: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-        """Of items (n, m): logit of the root response, reward of a root response, reward if not shown; each (n, m)."""
-        world = self.world
-        n, m = item.shape
-        cross = cross_from_full(world.spec, obs, item).reshape(n * m, -1)
-        flat = item.reshape(-1)
-        logit, worth = self._predict(obs, flat, cross, 1.0, world.exp_reference)
-        without = np.zeros(n * m, np.float32)
-        if self.options.reward == "incremental":
-            unshown, worth_then = self._predict(obs, flat, cross, 0.0, world.exp_unshown)
-            without = _sigmoid(unshown) * worth_then
-        return logit.reshape(n, m), worth.reshape(n, m), without.reshape(n, m)
+    def _by_action(self, values: Floats, column: NDArray[np.int64] | None) -> Floats:
+        """(n, A - 1) the value of each action's item; meaningless where the item is not among the candidates."""
+        of_item = values if column is None else np.take_along_axis(values, column, axis=1)
+        return of_item if self.table.single else of_item[:, self.table.item[1:]]
 
-    def _predict(
-        self, obs: Floats, item: NDArray[np.int64], cross: Floats, shown: float, exposure: Floats
-    ) -> tuple[Floats, Floats]:
-        """Calibrated logit of the root response (click, or purchase where clicks are unknown) and a root's reward."""
+    def _items(self, obs: Floats, item: NDArray[np.int64] | None) -> tuple[Floats, Floats, Floats]:
+        """Of items (n, m), or all: logit of the root response, a root's reward, reward if not shown; each (n, m)."""
+        world = self.world
+        incremental = self.options.reward == "incremental"
+        treatments = [np.append(np.float32(1.0), world.exp_reference)]
+        if incremental:
+            treatments.append(np.append(np.float32(0.0), world.exp_unshown))
+        if item is None:
+            raw = self.dense.logits(obs, treatments)
+        else:
+            raw = self._pairs(obs, item, treatments)
+        revenue = self.revenue if item is None else self.revenue[item]
+        logit, worth = self._calibrated(raw[0], 1, revenue)
+        if not incremental:
+            return logit, worth, np.zeros_like(logit)
+        unshown, worth_then = self._calibrated(raw[1], 0, revenue)
+        return logit, worth, _sigmoid(unshown) * worth_then
+
+    def _pairs(self, obs: Floats, item: NDArray[np.int64], treatments: list[Floats]) -> list[Floats]:
+        """Uncalibrated logits (n, m, heads) of items (n, m) under each treatment."""
+        n, m = item.shape
+        cross = cross_from_full(self.world.spec, obs, item).reshape(n * m, -1)
+        owner, user = np.repeat(np.arange(n), m), obs[:, : self.summary]
+        shapes = [np.broadcast_to(t, (n * m, len(t))) for t in treatments]
+        forward = self.world.response
+        return [forward.logits(user, item.reshape(-1), cross, t, owner).reshape(n, m, -1) for t in shapes]
+
+    def _calibrated(self, raw: Floats, shown: int, revenue: Floats) -> tuple[Floats, Floats]:
+        """(n, m) calibrated logit of the root response (click, or purchase if clicks are unknown), a root's reward."""
         forward, options = self.world.response, self.options
-        owner = np.repeat(np.arange(len(obs)), len(item) // max(len(obs), 1))
-        treat = np.broadcast_to(np.append(np.float32(shown), exposure), (len(item), 1 + len(exposure)))
-        raw = forward.logits(obs[:, : self.summary], item, cross, treat, owner)
-        platt = forward.platt[:, int(shown)]
-        logit = {head: raw[:, k] * platt[k, 0] + platt[k, 1] for k, head in enumerate(forward.heads)}
+        platt = forward.platt[:, shown]
+        logit = {head: raw[..., k] * platt[k, 0] + platt[k, 1] for k, head in enumerate(forward.heads)}
         weights = {name: float(getattr(options, f"w_{name}") or 0.0) for name in ("click", "purchase", "revenue")}
-        bought = np.float32(weights["purchase"]) + np.float32(weights["revenue"]) * self.revenue[item]
+        bought = np.float32(weights["purchase"]) + np.float32(weights["revenue"]) * revenue
         if "click" not in logit:
-            return logit["purchase"], bought
-        given = _sigmoid(logit["purchase"]) if "purchase" in logit else np.float32(0.0)
+            return logit["purchase"], np.broadcast_to(bought, logit["purchase"].shape)
+        given = _sigmoid(logit["purchase"]) if "purchase" in logit else np.zeros_like(logit["click"])
         return logit["click"], np.float32(weights["click"]) + bought * given
 
     def _offsets(self, obs: Floats) -> Floats:
@@ -122,16 +139,15 @@ class ModelGreedyPolicy(BasePolicy):
         return self.part(obs, "recent_copy"), self.part(obs, "recent_in_session")
 
 
-def candidate_items(allowed: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def candidate_items(allowed: Bools) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
     """Items to look at: item (n, m) and column (n, n_items), where each allowed item stands in its row.
 
-    Where most items are allowed, m is the whole catalogue; else rows are filled up with item 0.
+    Both None where so many are allowed that the whole catalogue at once is cheaper. Rows are filled up with item 0.
     """
     n, n_items = allowed.shape
     widest = int(allowed.sum(axis=1).max(initial=0))
-    if 2 * widest > n_items:
-        every = np.broadcast_to(np.arange(n_items), allowed.shape)
-        return every, every
+    if _DENSE_FROM * widest > n_items:
+        return None, None
     column = np.where(allowed, np.cumsum(allowed, axis=1) - 1, 0)
     item = np.zeros((n, max(widest, 1)), np.int64)
     row, index = np.nonzero(allowed)

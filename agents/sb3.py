@@ -159,7 +159,7 @@ class SB3DQNPolicy(SB3Policy):
     """DQN with a replay; two gradient steps after each step of all sessions, batch 256, targets blended in."""
 
     name = "sb3-dqn"
-    algorithm = DQN
+    algorithm: ClassVar[Any] = DQN
 
     def algorithm_options(self) -> dict[str, Any]:
         return {
@@ -183,7 +183,7 @@ class SB3PPOPolicy(SB3Policy):
     """PPO: roll-outs of 16 slots, 4 epochs in batches of 256."""
 
     name = "sb3-ppo"
-    algorithm = PPO
+    algorithm: ClassVar[Any] = PPO
 
     def algorithm_options(self) -> dict[str, Any]:
         return {"n_steps": 16, "batch_size": 256, "n_epochs": 4, "ent_coef": 0.003}
@@ -197,7 +197,7 @@ class SB3A2CPolicy(SB3PPOPolicy):
     """A2C: an update after every 5 slots of all sessions."""
 
     name = "sb3-a2c"
-    algorithm = A2C
+    algorithm: ClassVar[Any] = A2C
 
     def algorithm_options(self) -> dict[str, Any]:
         return {"n_steps": 5, "ent_coef": 0.003}

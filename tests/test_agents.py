@@ -10,12 +10,14 @@ import pytest
 from helpers_world import small_world
 
 from recenv.agents.base import REGISTRY, EnvFactory, NullLog, draw, entry, load_policy
+from recenv.agents.dense import DenseResponse
 from recenv.agents.evaluate import entropy, evaluate, gini
 from recenv.agents.knn import KNNConfig, similarities, user_items
 from recenv.core.errors import ArtefactError, InputError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.observation import layout
+from recenv.response.features import cross_from_full
 from recenv.state import N_KINDS, PURCHASE
 from recenv.world import World
 
@@ -230,6 +232,19 @@ def test_greedy_values_are_the_simulators_expectations(
         few = mask & (rng.random(mask.shape) < 0.05)
         np.testing.assert_allclose(greedy.values(obs, few)[few], values[few], atol=2e-5)
         sim.step(actions)
+
+
+def test_cross_features_of_the_whole_catalogue_equal_those_pair_by_pair() -> None:
+    world = small_world(4, n_items=15, n_starts=60)
+    sim = Simulator(world, 20, EnvOptions(observation="full", candidates="all", leave="never", repeats="allow"))
+    sim.reset(seed=2)
+    dense, rng = DenseResponse(world), np.random.default_rng(0)
+    for _ in range(4):
+        obs = sim.observations()
+        every = np.broadcast_to(np.arange(world.n_items), (sim.n, world.n_items))
+        np.testing.assert_allclose(dense.cross(obs), cross_from_full(world.spec, obs, every), atol=2e-5)
+        sim.step(rng.integers(0, world.n_actions, sim.n))
+    assert (dense.cross(obs)[:, :, 25:].max(axis=(0, 1)) > 0).all(), "recent events are among what was compared"
 
 
 def test_greedy_shows_nothing_where_showing_costs_more_than_it_brings() -> None:

@@ -56,7 +56,7 @@ def test_clustered_interval_is_not_fooled_by_copies_of_the_same_user() -> None:
 
 
 def test_clustered_interval_covers() -> None:
-    """95 % intervals of users of 5 correlated episodes hold the mean in some 95 % of 400 draws; naive ones in far less."""
+    """95 % intervals of users of 5 correlated episodes hold the mean in 95 % of 400 draws; naive ones do not."""
     rng = np.random.default_rng(1)
     user = np.repeat(np.arange(40), 5)
     hits, naive = 0, 0
