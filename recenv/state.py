@@ -1,8 +1,8 @@
 """The user state and the one rule that moves it on by one event.
 
-`fit` replays logs through it, the simulator moves simulated users with it, and a served bundle rebuilds a live user with
-it, so that training, simulation and serving see equal observations, bit for bit. Everything here is element-wise or a
-comparison on numpy arrays: no result depends on how many users are handled together.
+`fit` replays logs through it, the simulator moves simulated users with it, and a served bundle rebuilds a live user
+with it, so that training, simulation and serving see equal observations, bit for bit. Everything here is element-wise
+or a comparison on numpy arrays: no result depends on how many users are handled together.
 """
 
 from __future__ import annotations
@@ -88,12 +88,13 @@ class StateSpec:
 class UserState:
     """State of N users; every array has N rows.
 
-    profile (N, P) float32; sums (N, 5, D) float32 and mass (N, 5) float32, decayed to time `decayed_at` (N,);
-    totals (N, 5) float32; last_time (N, 5) int64; memory_item (N, M) int32 (-1 empty), memory_counts (N, M, 5) float32,
-    memory_time (N, M) int64; category_counts (N, C, 5) float32, category_time (N, C) int64; recent_item, recent_kind,
-    recent_copy (N, R) int32 and recent_time (N, R) int64 as a ring written at recent_n % R; session_mark (N,) is the value
-    of recent_n when the session began; session_start, previous_end (N,) int64; sessions, step (N,) int32: sessions begun,
-    exposures in this one.
+    profile (N, P) float32; sums (N, 5, D) and mass (N, 5) float32, decayed to time `decayed_at` (N,) int64;
+    totals (N, 5) float32; last_time (N, 5) int64;
+    memory_item (N, M) int32 (-1 empty), memory_counts (N, M, 5) float32, memory_time (N, M) int64;
+    category_counts (N, C, 5) float32, category_time (N, C) int64;
+    recent_item, recent_kind, recent_copy (N, R) int32, recent_time (N, R) int64: a ring written at recent_n % R;
+    session_mark (N,): the value of recent_n when the session began; session_start, previous_end (N,) int64;
+    sessions, step (N,) int32: sessions begun, exposures in this one.
     """
 
     profile: Floats
