@@ -123,6 +123,15 @@ def check_range(table: str, values: pd.Series, column: Column) -> None:
         raise InputError(f"{table} row {row} column {column.name!r}", f"{numbers[row]!r} {_range(column)}", "Mend it.")
 
 
+def check_words(table: str, values: pd.Series, column: Column) -> None:
+    """Raise InputError for a value that is not among the column's categories."""
+    strange = ~values.isin(column.categories)
+    if strange.any():
+        row = int(np.argmax(strange.to_numpy()))
+        mend = f"Use one of {', '.join(column.categories)}."
+        raise InputError(f"{table} row {row} column {column.name!r}", f"unknown value {values.iloc[row]!r}", mend)
+
+
 def among(names: pd.Series | pd.Index, table: Iterable[str]) -> NDArray[np.bool_]:
     """Which of `names` stand in `table`: bool, shape (names,). A set of Python texts beats `isin` on Arrow texts."""
     known = set(table)
@@ -172,6 +181,8 @@ def _check_columns(table: str, frame: pd.DataFrame, columns: tuple[Column, ...],
         elif not column.nullable and values.isna().any():
             row = int(np.argmax(values.isna().to_numpy()))
             raise InputError(f"{table} row {row} column {column.name!r}", "is missing", "Fill it in.")
+        elif column.type == "category":
+            check_words(table, values, column)
         elif column.type in ("id", "text") and len(values) and not _is_text(values):
             raise InputError(f"{table} column {column.name!r}", f"is of type {values.dtype}, not text", "Keep it text.")
     for name in frame.columns:

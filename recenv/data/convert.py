@@ -88,13 +88,13 @@ def _iso(values: pd.Series, place: Place) -> tuple[pd.Series, bool]:
     digits = _true(pc.match_substring_regex(cells, r"^[+-]?[0-9.]+$"))
     _refuse(values, digits, place, "is a number, not an ISO time", "Set time_unit to s, ms or order.")
     there = values.notna().to_numpy()
+    times = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    _refuse(values, there & times.isna().to_numpy(), place, "is no ISO 8601 time", "Write 2024-05-01T12:00:00Z.")
     zoned = _true(pc.match_substring_regex(cells, _ZONE))
     if (zoned & there).any() and (~zoned & there).any():
         bare, aware = int(np.argmax(~zoned & there)), int(np.argmax(zoned & there))
         what = f"{shorten(values.iloc[bare])} has no zone while {place(aware)} has one ({shorten(values.iloc[aware])})"
         raise InputError(place(bare), what, "Give every time a zone, or none.")
-    times = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-    _refuse(values, there & times.isna().to_numpy(), place, "is no ISO 8601 time", "Write 2024-05-01T12:00:00Z.")
     return times.dt.as_unit("us"), not zoned.any()
 
 

@@ -84,7 +84,7 @@ def _nullable(kind: pa.DataType) -> pd.api.extensions.ExtensionDtype | None:
 def _read_csv(
     path: Path, wanted: list[str], delimiter: str | None, encoding: str | None, missing: list[str], table: str
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    encoding = _encoding(path, encoding)
+    encoding, lines, quotes = _scan(path, encoding)
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     header = _header(path, encoding, delimiter)
     _check_header(path, header, wanted)
@@ -113,6 +113,9 @@ def _read_csv(
     except (pa.ArrowInvalid, UnicodeError, OSError) as error:
         mend = f"Check the quotes and the encoding (now {encoding}); the mapping can set 'encoding' and 'delimiter'."
         raise InputError(str(path), f"cannot be read as CSV ({shorten(str(error), 200)})", mend) from error
+    if quotes % 2 and read.num_rows + len(ragged) + 1 < lines:
+        what = f"a quote that is never closed: {lines} lines made {read.num_rows + len(ragged)} rows"
+        raise InputError(str(path), what, "Close it, or double it if it is part of a cell.")
     lost = np.array([int(row.number) - 2 for row in ragged], dtype=np.int64)
     rows = np.setdiff1d(np.arange(read.num_rows + len(lost)), lost)
     return _placed(read.to_pandas(), path, rows), _ragged(ragged, lost, path, table)
@@ -133,16 +136,19 @@ def _placed(frame: pd.DataFrame, path: Path, rows: np.ndarray) -> pd.DataFrame:
     return frame
 
 
-def _encoding(path: Path, declared: str | None) -> str:
-    """The file's encoding: its byte order mark's, else what is declared, else UTF-8; NUL bytes are refused."""
+def _scan(path: Path, declared: str | None) -> tuple[str, int, int]:
+    """The file's encoding (its byte order mark's, else the declared, else UTF-8), its lines and its quotes.
+
+    Lines and quotes are 0 where a character takes more than one byte. Raises InputError at a NUL byte.
+    """
     with path.open("rb") as stream:
         head = stream.read(4)
         marked = next((name for mark, name in _BOMS if head.startswith(mark)), None)
         encoding = marked or declared or "utf-8"
         if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
-            return encoding
+            return encoding, 0, 0
         stream.seek(0)
-        lines = 0
+        lines, quotes, last = 0, 0, b""
         while chunk := stream.read(_CHUNK):
             place = chunk.find(b"\0")
             if place >= 0:
@@ -150,7 +156,10 @@ def _encoding(path: Path, declared: str | None) -> str:
                 hint = 'It looks like UTF-16 without a mark: set "encoding": "utf-16-le".' if 0 in head else ""
                 raise InputError(f"{path} line {line}", "holds a NUL byte", hint or "Remove it or export again.")
             lines += chunk.count(b"\n")
-    return encoding
+            quotes += chunk.count(b'"')
+            last = chunk[-1:]
+        lines += last != b"\n"
+    return encoding, lines, quotes
 
 
 def _header(path: Path, encoding: str, delimiter: str) -> list[str]:

@@ -179,7 +179,9 @@ class Dataset:
         extras = {
             n: _unchanged(folder / _plain(n), meta).read_bytes() for n in meta["hashes"] if not n.endswith(".parquet")
         }
-        return cls(**{**frames, "events": conform_events(frames["events"])}, meta=meta, extras=extras)
+        frames["events"] = conform_events(frames["events"])
+        frames["copies"]["seed"] = frames["copies"]["seed"].astype("Int64")
+        return cls(**frames, meta=meta, extras=extras)
 
 
 def clock(events: pd.DataFrame, meta: dict[str, Any]) -> NDArray[np.int64]:

@@ -18,13 +18,15 @@ from recenv.data.quarantine import ROW, SOURCE, Quarantine
 def check_ids(table: str, frame: pd.DataFrame, name: str) -> None:
     """Raise InputError where a column of ids is of a type that has lost them (floats, dates, booleans)."""
     values = frame[name]
-    if pd.api.types.is_string_dtype(values.dtype) or isinstance(values.dtype, pd.CategoricalDtype):
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = pd.Series(values.cat.categories)
+    if isinstance(values.dtype, pd.StringDtype):
         return
     if values.isna().all() or pd.api.types.is_integer_dtype(values.dtype):
         return
     where = f"{table} column {name!r}"
     if pd.api.types.is_float_dtype(values.dtype):
-        value = values.dropna().iloc[0]
+        value = float(values.dropna().iloc[0])
         what = f"holds ids read as floats ({value!r}); leading zeros and long ids are lost"
         raise InputError(where, what, "Read ids as text at their source.")
     if values.dtype == object:
@@ -107,7 +109,7 @@ def clean_items(
     if "text" not in items:
         parts = [n for n in items.columns if n not in ("item_id", "category") and _is_text(items[n])]
         parts = [*parts, "category"] if parts or (items["category"] != "unknown").any() else ["item_id"]
-        items["text"] = items[parts].fillna("").agg(" ".join, axis=1).str.strip() if len(items) else ""
+        items["text"] = items[parts].fillna("").astype("str").agg(" ".join, axis=1).str.strip() if len(items) else ""
         meta["assumed"].append(f"items.text: not given, made of {', '.join(parts)}")
     if "price" not in items:
         items["price"] = np.nan
