@@ -105,8 +105,8 @@ def _episodes(env: SolvableVectorEnv, actions: NDArray[np.int64], mode: str) -> 
     for _ in range(60):
         if mode == "Disabled" and over.any():
             seen, _ = env.reset(options={"reset_mask": over})
-            for i in np.flatnonzero(over):
-                episodes[i].append([seen[i].tolist()])
+            for ended in np.flatnonzero(over):
+                episodes[ended].append([seen[ended].tolist()])
             over[:] = False
         begins = over.copy()
         seen, reward, over, truncated, info = env.step(actions[used, np.arange(env.num_envs)])

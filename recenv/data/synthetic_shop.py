@@ -76,7 +76,7 @@ class SyntheticOptions:
             else:
                 low, high = limits[field.name]
                 kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-                good = isinstance(given, kinds) and not isinstance(given, bool) and low <= given <= high
+                good = isinstance(given, kinds) and not isinstance(given, bool) and bool(low <= given <= high)
             if not good:
                 mend = "Give true or false." if field.type == "bool" else f"Give {field.type} in {limits[field.name]}."
                 raise InputError(f"option {field.name!r}", f"is {given!r}", mend)
