@@ -46,8 +46,8 @@ FILES = (
     "golden.safetensors",
 )
 KEYS = (
-    "policy", "layout_hash", "feature_hash", "state", "profile", "context_columns", "session_gap", "repeats", "currency",
-    "world", "fidelity",
+    "policy", "layout_hash", "feature_hash", "state", "profile", "context_columns", "session_gap", "repeats",
+    "currency", "world", "fidelity",
 )  # fmt: skip
 """Entries of the manifest without which nothing can be served."""
 GOLDEN_TOLERANCE = 1e-4
