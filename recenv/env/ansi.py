@@ -47,7 +47,7 @@ def what(sim: Simulator, item: int, copy: int) -> str:
     if copy < 0:
         return text
     names = world.copies.column_names
-    words = world.copies.column("template" if "template" in names else "text")[copy].as_py()
+    words = world.copies.column("text")[copy].as_py()
     style = world.copies.column("style")[copy].as_py() if "style" in names else None
     try:
         filled = render_copy(words, entry, str(world.meta.get("currency") or ""))
