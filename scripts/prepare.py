@@ -36,8 +36,8 @@ class PrepareConfig:
     """complete-journey, synthetic: number of items."""
     users: int | None = None
     """synthetic: number of users."""
-    sessions: int | None = None
-    """synthetic: number of sessions."""
+    sessions: float | None = None
+    """synthetic: mean number of sessions of a user."""
     households: int | None = None
     """complete-journey: number of households, drawn by the seed; all if not given."""
     overwrite: bool = False

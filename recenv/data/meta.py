@@ -31,7 +31,7 @@ def start_meta(given: dict[str, Any]) -> dict[str, Any]:
             raise InputError(f"meta key {key!r}", f"unknown value {value!r}", mend)
         if key not in _COMPUTED:
             meta[key] = copy.deepcopy(value)
-    check_name(meta["name"])
+    check_name(str(meta["name"]))
     return meta
 
 

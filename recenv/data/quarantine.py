@@ -65,10 +65,11 @@ class Quarantine:
 
 def _records(rows: pd.DataFrame) -> list[str]:
     """Each row as one line of JSON. Numbers go as text, since JSON has no infinity."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     parts = []
     for name in rows.columns:
         codes, known = pd.factorize(rows[name])
-        key = json.dumps(str(name), ensure_ascii=False)
-        texts = [f"{key}: {json.dumps(str(value), ensure_ascii=False)}" for value in known.tolist()]
+        key = encode(str(name))
+        texts = [f"{key}: {encode(str(value))}" for value in known.tolist()]
         parts.append(np.array([*texts, f"{key}: null"], dtype=object)[codes].tolist())
     return ["{" + ", ".join(cells) + "}" for cells in zip(*parts, strict=True)]
