@@ -11,7 +11,9 @@ from recenv.response.forward import ResponseForward
 from recenv.response.rows import TrainingRows
 
 ENOUGH = 200
-"""Positives above which a scaling is taken as it comes."""
+"""Positives above which a slope is taken as it comes."""
+FEW = 10
+"""Positives at which an intercept is half trusted: a level is known from far fewer than a slope."""
 
 
 def platt(
@@ -19,9 +21,10 @@ def platt(
 ) -> tuple[float, float]:
     """Slope a and intercept c of P = sigmoid(a logit + c + offset), by weighted Newton.
 
-    Both are shrunk towards the identity (1, 0) by min(1, few / ENOUGH), where few is the number of positives or of
-    negatives, whichever is smaller. Where the best slope lies outside [0.2, 5] only the intercept moves: a
-    useless logit must not turn the ranking round. (Platt, "Probabilistic outputs for support vector machines", 1999.)
+    With few the number of positives or of negatives, whichever is smaller, the slope is shrunk towards 1 by
+    min(1, few / ENOUGH), and the intercept that is best with that slope towards 0 by few / (few + FEW). Where the best
+    slope lies outside [0.2, 5] only the intercept moves: a useless logit must not turn the ranking round.
+    (Platt, "Probabilistic outputs for support vector machines", 1999.)
 
     Args:
         logit, response, weight, offset: (n,) float.
@@ -31,11 +34,11 @@ def platt(
     few = int(min((response > 0.5).sum(), (response < 0.5).sum()))
     if few == 0:
         return 1.0, 0.0
-    slope, intercept = _newton(logit, response, weight / weight.mean(), base, free_slope=True)
-    if not 0.2 <= slope <= 5.0:
-        slope, intercept = _newton(logit, response, weight / weight.mean(), base, free_slope=False)
-    trust = min(1.0, few / ENOUGH)
-    return 1.0 + trust * (slope - 1.0), trust * intercept
+    weight = weight / weight.mean()
+    slope, _ = _newton(logit, response, weight, base, free_slope=True)
+    slope = 1.0 + min(1.0, few / ENOUGH) * (slope - 1.0) if 0.2 <= slope <= 5.0 else 1.0
+    _, intercept = _newton(slope * logit, response, weight, base, free_slope=False)
+    return slope, intercept * few / (few + FEW)
 
 
 def _newton(

@@ -191,6 +191,8 @@ def _fit_one(
     if len(shared.dataset.copies):
         copies = pa.Table.from_pandas(shared.dataset.copies, preserve_index=False)
         world = with_copies(world, copies, options.seed, world_seed=1000 * (options.seed + 1) + ROLES.index(role))
+    if world.leave_known:
+        world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
     fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
     return world, fidelity
 
