@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from recenv.agents.base import entry
@@ -14,6 +15,7 @@ from recenv.agents.export import export_bundle
 from recenv.world import World, tiny_world_path
 
 NOW = 1_700_000_000
+_SHARED: dict[str, Path] = {}
 KINDS = ("impression", "view", "cart", "click", "purchase")
 
 
@@ -33,10 +35,13 @@ def policy(name: str, world: World | None = None, **config: Any) -> Any:
     return made
 
 
-def bundle(name: str, folder: Path, world: World | None = None, **config: Any) -> Path:
-    """A bundle of that policy below `folder`."""
-    export_bundle(policy(name, world, **config), world or tiny_world(), folder / name)
-    return folder / name
+def shared_bundle(name: str, factory: pytest.TempPathFactory) -> Path:
+    """A bundle of that policy, exported once for all tests of the process; not to be written to."""
+    if name not in _SHARED:
+        folder = factory.mktemp("bundles") / name
+        export_bundle(policy(name), tiny_world(), folder)
+        _SHARED[name] = folder
+    return _SHARED[name]
 
 
 def history(seed: int, n: int = 30, items: int = 20) -> list[dict[str, Any]]:

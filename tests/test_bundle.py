@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_serving import bundle, policy, tiny_world
+from helpers_serving import policy, shared_bundle, tiny_world
 from helpers_world import small_world
 from safetensors.numpy import load_file, save_file
 
@@ -34,7 +34,7 @@ from recenv.world import World, tiny_world_path
 
 @pytest.fixture(scope="module")
 def popular(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle("popular", tmp_path_factory.mktemp("bundles"))
+    return shared_bundle("popular", tmp_path_factory)
 
 
 def played(world: World, n: int = 48) -> np.ndarray:
@@ -80,7 +80,7 @@ def test_scores_and_rule_give_the_policys_own_probabilities(name: str) -> None:
         {},
         {"copies": 0},
         {"responses": ("click",), "has_unshown": False},
-        {"responses": ("purchase", "revenue"), "exp": 0},
+        {"responses": ("purchase", "revenue")},
     ],
     ids=["all", "no copies", "clicks alone", "purchases alone"],
 )
@@ -100,9 +100,9 @@ def test_model_greedy_in_torch_equals_numpy(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["model-greedy", "dqn"])
-def test_the_graph_decides_as_the_policy_does(name: str, tmp_path: Path) -> None:
+def test_the_graph_decides_as_the_policy_does(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     world, made = tiny_world(), policy(name)
-    loaded = Bundle.load(bundle(name, tmp_path))
+    loaded = Bundle.load(shared_bundle(name, tmp_path_factory))
     obs, mask = played(world), made_up_masks(48, world.n_actions, 1)
     action, score = loaded.policy.run(obs, mask)
     np.testing.assert_array_equal(action, made.act(obs, mask, np.random.default_rng(0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from recenv.serving.recommender import Recommender
 
 MAX_EVENTS = 10_000
 MAX_ITEMS = 100
-_STARTUP_SECONDS = 30.0
+_PATIENCE = 30.0
+"""Seconds to wait for the server's thread to start or stop."""
 
 
 class EventModel(BaseModel):
@@ -80,31 +82,47 @@ def create_app(recommender: Recommender) -> FastAPI:
 
 
 def serve(recommender: Recommender, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve until SIGINT or SIGTERM; running requests are answered first."""
-    uvicorn.Server(_config(recommender, host, port)).run()
+    """Serve until SIGINT or SIGTERM; running requests are answered first.
+
+    Raises:
+        InputError: the address cannot be listened on.
+    """
+    with _listen(host, port) as listening:
+        _server(recommender).run(sockets=[listening])
 
 
 @contextmanager
 def background(recommender: Recommender, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve from a thread of this process as long as the context lasts; gives the base URL (port 0: a free one)."""
-    server = uvicorn.Server(_config(recommender, host, port))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + _STARTUP_SECONDS
-    while not server.started:
-        if not thread.is_alive() or time.monotonic() > deadline:
-            raise InputError("port", f"{host}:{port} cannot be served", "Choose another port.")
-        time.sleep(0.01)
-    bound = server.servers[0].sockets[0].getsockname()[1]
+    """Serve from a thread of this process as long as the context lasts; gives the base URL (port 0: a free one).
+
+    Raises:
+        InputError: the address cannot be listened on.
+    """
+    server = _server(recommender)
+    with _listen(host, port) as listening:
+        bound = listening.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            deadline = time.monotonic() + _PATIENCE
+            while not server.started and thread.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield f"http://{host}:{bound}"
+        finally:
+            server.should_exit = True
+            thread.join(_PATIENCE)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; bound here, since uvicorn would end the process where that fails."""
     try:
-        yield f"http://{host}:{bound}"
-    finally:
-        server.should_exit = True
-        thread.join(_STARTUP_SECONDS)
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise InputError("port", f"{host}:{port} cannot be listened on ({error})", "Choose another --port.") from error
 
 
-def _config(recommender: Recommender, host: str, port: int) -> uvicorn.Config:
-    return uvicorn.Config(create_app(recommender), host=host, port=port, log_level="warning", lifespan="off")
+def _server(recommender: Recommender) -> uvicorn.Server:
+    return uvicorn.Server(uvicorn.Config(create_app(recommender), log_level="warning", lifespan="off"))
 
 
 def _error(where: str, what: str, mend: str) -> JSONResponse:

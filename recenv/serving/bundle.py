@@ -148,16 +148,16 @@ class Bundle:
     @classmethod
     def _read(cls, folder: Path, manifest: dict[str, Any]) -> Bundle:
         arrays = load_file(folder / "catalogue.safetensors")
-        actions = pq.read_table(folder / "actions.parquet")
+        actions = _table(folder / "actions.parquet")
         return cls(
             path=folder,
             manifest=manifest,
             spec=StateSpec(arrays["item_vectors"], arrays["item_category"], **manifest["state"]),
             encoder=ProfileEncoder.from_json(manifest["profile"]),
-            items=pq.read_table(folder / "catalogue.parquet").to_pylist(),
-            copies=pq.read_table(folder / "copies.parquet").to_pylist(),
-            action_item=actions["item"].to_numpy().astype(np.int32),
-            action_copy=actions["copy"].to_numpy().astype(np.int32),
+            items=_table(folder / "catalogue.parquet").to_pylist(),
+            copies=_table(folder / "copies.parquet").to_pylist(),
+            action_item=np.array(actions["item"].to_pylist(), np.int32),
+            action_copy=np.array(actions["copy"].to_pylist(), np.int32),
             item_rate=arrays["item_rate"],
             policy=PolicyGraph(folder / "policy.onnx"),
         )
@@ -182,6 +182,12 @@ class Bundle:
         short = np.abs(score[row, action] - score[row, golden["action"]])
         if not np.isfinite(short).all() or (short > GOLDEN_TOLERANCE).any():
             raise ArtefactError(str(where), f"row {int(short.argmax())}: the graph decides otherwise", _MEND)
+
+
+def _table(path: Path) -> pa.Table:
+    """A parquet file; not by `read_table`, which (like `to_numpy`) imports pandas where it is installed."""
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def layout_hash(spec: StateSpec) -> str:
