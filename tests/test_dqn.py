@@ -143,6 +143,15 @@ def test_memory_moves_the_remembered_items_alone(world: World) -> None:
     assert sum(map(len, changed)) > 0.9 * sum(map(len, remembered)) > 0
 
 
+def test_graph_of_fixed_shapes_for_export_gives_the_same_values(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, obs, _ = lively(world)
+    with torch.no_grad():
+        sparse = policy.network(torch.from_numpy(obs))
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        dense = policy.network(torch.from_numpy(obs))
+    torch.testing.assert_close(dense, sparse, atol=2e-6, rtol=1e-5)
+
+
 def test_item_never_learned_about_has_a_value_of_its_own(world: World) -> None:
     policy, obs, _ = lively(world)
     network = policy.network

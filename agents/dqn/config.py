@@ -58,7 +58,7 @@ class DQNConfig:
     epsilon_end: float = 0.03
     epsilon_share: float = 0.6
     copy_share: float = 0.5
-    lr: float = 2e-3
+    lr: float = 4e-3
     lr_end: float = 0.05
     target_rate: float = 0.05
     average_rate: float = 0.01
