@@ -68,6 +68,24 @@ def test_leaving_is_labelled_by_the_last_slot_and_unknown_at_the_longest(spec: S
     np.testing.assert_array_equal(log.leave[log.shown], [0, np.nan, 1, 1])
 
 
+def test_a_purchase_that_came_later_is_not_known_before_it_came(spec: StateSpec) -> None:
+    """a is shown at 0, b at 60 and 7200 (same category); a is bought at 3600 and joined to the impression at 0."""
+    seconds = {0: ("a", "impression"), 60: ("b", "impression"), 3600: ("a", "purchase"), 7200: ("b", "impression")}
+    rows = [("u1", item, t, kind) for t, (item, kind) in seconds.items()] + [("u2", "b", 30 * 86_400, "view")]
+    events = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "kind"])
+    events["timestamp"] = pd.to_datetime(events["timestamp"], unit="s", utc=True)
+    events["split"] = "train"
+    dataset = build(RawTables(events, meta={"exposure": "observed"}), BuildOptions(progress=False))
+    assert dataset.events["purchase_delay"].dropna().tolist() == [3600]
+    same = StateSpec(spec.item_vectors, np.zeros(2, np.int32), n_categories=1, profile_dim=0)
+    log = encode_log(dataset, ["a", "b"], np.array(["u1"]), [])
+    done = replay(same, log, np.zeros((1, 0), np.float32), log.scored, np.zeros(0, np.int64), progress=False)
+    assert done.rows.purchase.tolist() == [1, 0, 0]
+    bought = done.rows.cross[:, CROSS.index("category_purchase")]
+    np.testing.assert_allclose(bought, [0, 0, np.log1p(1)], rtol=1e-6)
+    assert len(np.unique(log.session)) == 2
+
+
 def test_snapshots_are_taken_before_their_session(spec: StateSpec) -> None:
     log = encode_log(hand_made(), ["a", "b"], np.array(["u1", "u2"]), [])
     second = log.session[log.time == 90_000][0]

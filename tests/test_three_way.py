@@ -78,6 +78,8 @@ def _log(rows: list[tuple[Any, ...]], spec: StateSpec) -> Log:
         copy=np.where(shown, table[:, 5], -1).astype(np.int32),
         click=np.where(shown, table[:, 6], np.nan).astype(np.float32),
         purchase=np.where(shown, table[:, 7], np.nan).astype(np.float32),
+        click_now=shown & (table[:, 6] == 1),
+        purchase_now=shown & (table[:, 7] == 1),
         leave=nothing,
         revenue=nothing,
         weight=np.ones(n, np.float32),

@@ -73,7 +73,7 @@ def attribute(
     options: BuildOptions,
     quarantine: Quarantine,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Write click, purchase and revenue onto the rows shown; take the joined rows out.
+    """Write click, purchase, revenue and how much later they came onto the rows shown; take the joined rows out.
 
     An impression whose window is not over at `until` (float64, shape (rows,): the end of its split) or at the log's
     end is set aside, with the clicks on it; purchases that would have been joined to it stay the user's own acts. So
@@ -98,6 +98,7 @@ def attribute(
         first, hit = _first(target, time), target >= 0
         lost = hit & open_window[target]
         events["click"] = _flags(events["click"], impression, target[first & ~lost])
+        events["click_delay"] = _delays(time, target, first & ~lost)
         joined |= first & ~lost
         pure = kind == "click"
         reason[pure & ~hit] = "click_without_impression"
@@ -111,6 +112,7 @@ def attribute(
         target = np.where(target < 0, late, target)
         keep = _first(target, time) & ~open_window[target]
         events["purchase"] = _flags(events["purchase"], shown, target[keep])
+        events["purchase_delay"] = _delays(time, target, keep)
         events["revenue"] = _revenue(events["revenue"], shown, target[keep], np.flatnonzero(keep))
         joined |= keep
         counts["purchases_joined"] = int(keep.sum())
@@ -137,6 +139,14 @@ def _flags(values: pd.Series, shown: NDArray[np.bool_], hit: NDArray[np.int64]) 
     flags[shown] = 0.0
     flags[hit] = 1.0
     return flags
+
+
+def _delays(time: NDArray[np.int64], target: NDArray[np.int64], joined: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Seconds from being shown to the joined act, on the row shown; missing elsewhere."""
+    delays = np.full(len(time), np.nan, np.float32)
+    acts = np.flatnonzero(joined)
+    delays[target[acts]] = time[acts] - time[target[acts]]
+    return delays
 
 
 def _revenue(

@@ -45,6 +45,8 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column("click", "binary", nullable=True, low=0.0, high=1.0),
     Column("purchase", "binary", nullable=True, low=0.0, high=1.0),
     Column("revenue", "number", nullable=True, low=0.0),
+    Column("click_delay", "number", nullable=True, low=0.0),
+    Column("purchase_delay", "number", nullable=True, low=0.0),
     Column("weight", "number", low=0.0, open_low=True),
 )
 ITEM_COLUMNS: tuple[Column, ...] = (
@@ -76,6 +78,8 @@ DTYPES: dict[str, str] = {
     "click": "float32",
     "purchase": "float32",
     "revenue": "float32",
+    "click_delay": "float32",
+    "purchase_delay": "float32",
     "weight": "float32",
 }
 

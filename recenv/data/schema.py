@@ -11,6 +11,7 @@ session_id, kind in the order of EVENT_KINDS, item_id):
     copy_id     str, may be missing;  position Int32 (1 = first), may be missing
     propensity  float64 in (0, 1], may be missing
     click, purchase  float32, 1, 0 or NaN (not recorded);  revenue float32 >= 0 or NaN
+    click_delay, purchase_delay  float32 seconds from being shown to the response, NaN where not known (then taken as 0)
     weight      float32 > 0, one over the sampling rate of the row
     exp_*, ctx_*  float32
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,15 @@ from recenv.response.features import treatment
 from recenv.state import CART, CLICK, EXPOSURE, PURCHASE, VIEW
 
 IMPRESSION, OPPORTUNITY = EVENT_KINDS.index("impression"), EVENT_KINDS.index("opportunity")
-_OWN_ACTS = {EVENT_KINDS.index("view"): VIEW, EVENT_KINDS.index("cart"): CART, EVENT_KINDS.index("purchase"): PURCHASE}
+LATE_CLICK, LATE_PURCHASE = len(EVENT_KINDS), len(EVENT_KINDS) + 1
+"""Kinds of rows added where a response came later than its impression: they move the state on at their own time."""
+_OWN_ACTS = {
+    EVENT_KINDS.index("view"): VIEW,
+    EVENT_KINDS.index("cart"): CART,
+    EVENT_KINDS.index("purchase"): PURCHASE,
+    LATE_CLICK: CLICK,
+    LATE_PURCHASE: PURCHASE,
+}
 
 
 @dataclass
@@ -23,8 +31,10 @@ class Log:
 
     Args:
         user: (n,) int32, number among `user_id`. item: (n,) int32, catalogue index. kind: (n,) int8, index into
-            `EVENT_KINDS`. time: (n,) int64 seconds. session: (n,) int64, number in the whole data set.
+            `EVENT_KINDS`, or `LATE_CLICK`, `LATE_PURCHASE`. time: (n,) int64 seconds. session: (n,) int64, number in the
+            whole data set.
         copy: (n,) int32, -1 where none. click, purchase, leave, revenue: (n,) float32, NaN = not recorded.
+        click_now, purchase_now: (n,) bool, responses that move the state on at the row's own time.
         weight: (n,) float32. split: (n,) int8, index into `SPLITS`. treat: (n, 1 + E) float32, [shown, exp_*].
         context: (n, C) float32. user_id: (U,) str. observed: whether exposures were observed rather than derived.
     """
@@ -37,6 +47,8 @@ class Log:
     copy: NDArray[np.int32]
     click: NDArray[np.float32]
     purchase: NDArray[np.float32]
+    click_now: NDArray[np.bool_]
+    purchase_now: NDArray[np.bool_]
     leave: NDArray[np.float32]
     revenue: NDArray[np.float32]
     weight: NDArray[np.float32]
@@ -64,7 +76,8 @@ class Log:
         """Rows and state kinds (`recenv.state.KINDS`) of the events that move the state on.
 
         An impression is an exposure (where exposures were observed), then its click, then its purchase; a response to
-        an opportunity counts likewise, without exposure.
+        an opportunity counts likewise, without exposure. A response that came later counts when it came: else rows in
+        between would know it beforehand.
         """
         rows, kinds = [], []
 
@@ -75,8 +88,8 @@ class Log:
 
         if self.observed:
             add(self.shown, EXPOSURE)
-        add(self.scored & (self.click == 1.0), CLICK)
-        add(self.scored & (self.purchase == 1.0), PURCHASE)
+        add(self.scored & self.click_now, CLICK)
+        add(self.scored & self.purchase_now, PURCHASE)
         for kind, act in _OWN_ACTS.items():
             add(self.kind == kind, act)
         return np.concatenate(rows), np.concatenate(kinds)
@@ -100,6 +113,8 @@ def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_]
     # A product that is not on show keeps its own exp_* where they were logged (a discount, say).
     treat = treatment(np.ones(len(events), bool), np.where(np.isnan(exposure), unshown, exposure), unshown)
     treat[:, 0] = kind == IMPRESSION
+    click, purchase = (events[name].to_numpy(np.float32) for name in ("click", "purchase"))
+    late = {name: _late(events, name) for name in ("click", "purchase")}
     log = Log(
         user=user[mine].astype(np.int32),
         item=_codes(events["item_id"], item_ids).astype(np.int32),
@@ -107,8 +122,10 @@ def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_]
         time=clock(events, dataset.meta),
         session=sessions[mine],
         copy=_codes(events["copy_id"], copy_ids).astype(np.int32),
-        click=events["click"].to_numpy(np.float32),
-        purchase=events["purchase"].to_numpy(np.float32),
+        click=click,
+        purchase=purchase,
+        click_now=(click == 1.0) & (late["click"] == 0),
+        purchase_now=(purchase == 1.0) & (late["purchase"] == 0),
         leave=np.full(len(events), np.nan, np.float32),
         revenue=events["revenue"].to_numpy(np.float32),
         weight=events["weight"].to_numpy(np.float32),
@@ -118,7 +135,8 @@ def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_]
         user_id=user_ids,
         observed=dataset.meta["exposure"] == "observed",
     )
-    log = _sorted(log)
+    log = _sorted(_with_late(log, late["click"], late["purchase"]))
+    log.session = _carried(log.session)
     log.leave = _leave(log)
     return log
 
@@ -160,6 +178,41 @@ def _leave(log: Log) -> NDArray[np.float32]:
     return leave
 
 
+def _late(events: pd.DataFrame, name: str) -> NDArray[np.int64]:
+    """(n,) whole seconds by which a positive response came later than its row; 0 elsewhere."""
+    delay = np.nan_to_num(events[f"{name}_delay"].to_numpy(np.float64))
+    return np.where(events[name].to_numpy() == 1.0, delay, 0.0).astype(np.int64)
+
+
+def _with_late(log: Log, click_late: NDArray[np.int64], purchase_late: NDArray[np.int64]) -> Log:
+    """The log with one row more for each response that came later: at its own time, its session still unknown (-1)."""
+    parts = [log]
+    for late, kind in ((click_late, LATE_CLICK), (purchase_late, LATE_PURCHASE)):
+        part = _take(log, np.flatnonzero(late > 0))
+        part.time = part.time + late[late > 0]
+        part.kind = np.full(len(part.kind), kind, np.int8)
+        part.session = np.full(len(part.kind), -1, np.int64)
+        for name in ("click", "purchase", "leave", "revenue"):
+            setattr(part, name, np.full(len(part.kind), np.nan, np.float32))
+        parts.append(part)
+    columns = {name: [getattr(part, name) for part in parts] for name in _row_columns(log)}
+    return replace(log, **{name: np.concatenate(values) for name, values in columns.items()})
+
+
+def _carried(session: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sessions with each -1 replaced by the one before: a late response begins no session."""
+    known = np.maximum.accumulate(np.where(session >= 0, np.arange(len(session)), 0))
+    return session[known]
+
+
+def _row_columns(log: Log) -> list[str]:
+    return [name for name, value in vars(log).items() if isinstance(value, np.ndarray) and name != "user_id"]
+
+
+def _take(log: Log, rows: NDArray[np.int64]) -> Log:
+    return replace(log, **{name: getattr(log, name)[rows] for name in _row_columns(log)})
+
+
 def _codes(values: pd.Series, levels: list[str]) -> NDArray[np.int64]:
     return pd.Index(levels, dtype="object").get_indexer(pd.Index(values.astype("object")))
 
@@ -169,8 +222,4 @@ def _categories(values: pd.Series, levels: tuple[str, ...]) -> NDArray[np.int8]:
 
 
 def _sorted(log: Log) -> Log:
-    order = np.lexsort((log.item, log.kind, log.session, log.time, log.user))
-    for name, value in vars(log).items():
-        if isinstance(value, np.ndarray) and name != "user_id":
-            setattr(log, name, value[order])
-    return log
+    return _take(log, np.lexsort((log.item, log.kind, log.session, log.time, log.user)))
