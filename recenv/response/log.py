@@ -31,8 +31,8 @@ class Log:
 
     Args:
         user: (n,) int32, number among `user_id`. item: (n,) int32, catalogue index. kind: (n,) int8, index into
-            `EVENT_KINDS`, or `LATE_CLICK`, `LATE_PURCHASE`. time: (n,) int64 seconds. session: (n,) int64, number in the
-            whole data set.
+            `EVENT_KINDS`, or `LATE_CLICK`, `LATE_PURCHASE`. time: (n,) int64 seconds. session: (n,) int64, number in
+            the whole data set.
         copy: (n,) int32, -1 where none. click, purchase, leave, revenue: (n,) float32, NaN = not recorded.
         click_now, purchase_now: (n,) bool, responses that move the state on at the row's own time.
         weight: (n,) float32. split: (n,) int8, index into `SPLITS`. treat: (n, 1 + E) float32, [shown, exp_*].
