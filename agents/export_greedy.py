@@ -96,6 +96,31 @@ class CrossFeatures(nn.Module):
 class Response(nn.Module):
     """The response model's forward pass over all items: roots' logits and rewards, shown and not shown."""
 
+    user_low: Tensor
+    user_high: Tensor
+    user_mean: Tensor
+    user_w1: Tensor
+    user_b1: Tensor
+    user_w2: Tensor
+    user_b2: Tensor
+    pair_low: Tensor
+    pair_high: Tensor
+    pair_mean: Tensor
+    head_user: Tensor
+    head_product: Tensor
+    head_pair: Tensor
+    head_w2: Tensor
+    head_b2: Tensor
+    head_w3: Tensor
+    head_b3: Tensor
+    skip_pair: Tensor
+    platt: Tensor
+    item_tower: Tensor
+    item_hidden: Tensor
+    item_skip: Tensor
+    bought: Tensor
+    treat: Tensor
+
     def __init__(self, policy: ModelGreedyPolicy) -> None:
         super().__init__()
         world, forward = policy.world, policy.world.response
@@ -146,6 +171,12 @@ class Response(nn.Module):
 
 class CopyOffsets(nn.Module):
     """(n, A - 1) what each action's text adds to the root logit, `CopyEffect.effect` with wear from recent events."""
+
+    fixed: Tensor
+    copy_style: Tensor
+    action_style: Tensor
+    segment_style: Tensor
+    centroids: Tensor
 
     def __init__(self, policy: ModelGreedyPolicy) -> None:
         super().__init__()

@@ -40,6 +40,7 @@ STATE_KINDS: dict[str, int] = {
 }
 FIELDS = ("item_id", "kind", "timestamp", "session_id", "copy_id", "click", "purchase")
 _LATEST = 2**53
+"""Whole numbers up to here are exact as float64."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,15 @@ def read_time(value: Any, where: str, calendar: bool) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         mend = "Give seconds since 1970 or an ISO 8601 time." if calendar else "Give a whole order number."
         raise InputError(where, f"{value!r} is no time", mend)
-    if not math.isfinite(value) or abs(value) > _LATEST or (not calendar and value != int(value)):
-        raise InputError(where, f"{value!r} is no finite whole time", "Give whole seconds since 1970 (or the order).")
-    return math.floor(value)
+    if not finite(value) or (not calendar and value != math.floor(float(value))):
+        what = f"{float(value)!r}" if isinstance(value, float) else "a number out of range or not whole"
+        raise InputError(where, f"{what} is no time", "Give whole seconds since 1970 (or the order).")
+    return math.floor(float(value))
+
+
+def finite(value: Any) -> bool:
+    """Whether a number is neither NaN nor infinite, nor too large to be told from its neighbours."""
+    return bool(abs(value) <= _LATEST)
 
 
 def read_event(row: Any, where: str, calendar: bool) -> Event:
@@ -167,6 +174,8 @@ def read_history(
     Raises:
         InputError: a malformed event, one after `now`, or session ids on some events only (on none, without a clock).
     """
+    if isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Sequence):
+        raise InputError("history", f"a {type(history).__name__}", "Give a list of events.")
     events = [read_event(row, f"history[{i}]", calendar) for i, row in enumerate(history)]
     for i, event in enumerate(events):
         if event.time > now:

@@ -17,7 +17,7 @@ from recenv.core.render import render
 from recenv.observation import observe
 from recenv.serving.bundle import Bools, Bundle, Floats
 from recenv.serving.choice import NOTHING, distribution, draw
-from recenv.serving.history import History, read_history, read_time, rebuild
+from recenv.serving.history import History, finite, read_history, read_time, rebuild
 from recenv.state import begin_session
 
 NONE_ITEM = "__none__"
@@ -119,6 +119,8 @@ class Recommender:
     ) -> Request:
         """Observation and mask of a request, as the environment would give them; arguments as in `recommend`."""
         bundle, spec = self.bundle, self.bundle.spec
+        if not isinstance(user, Mapping):
+            raise InputError("user", f"a {type(user).__name__}", "Give a mapping of features by name.")
         profile = bundle.encoder.encode({name: [_feature(name, value)] for name, value in user.items()}, 1)
         gap = int(bundle.manifest["session_gap"])
         moment = self._now(now, history)
@@ -153,8 +155,8 @@ class Recommender:
             known = ", ".join(columns) or "none"
             raise InputError(f"context {unknown[0]!r}", "unknown to this bundle", f"Known context: {known}.")
         for name, value in context.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f"context {name!r}", f"{value!r}", "Give a finite number.")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite(value):
+                raise InputError(f"context {name!r}", "no finite number", "Give a finite number.")
         return np.array([[context.get(name, 0.0) for name in columns]], np.float32)
 
     def _allowed(
@@ -222,8 +224,10 @@ class Recommender:
 
 
 def _feature(name: str, value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"user feature {name!r}", f"{value!r}", "Give a finite number, or leave it out.")
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise InputError(f"user feature {name!r}", f"a {type(value).__name__}", "Give a text or a number.")
+    if isinstance(value, (int, float)) and not finite(value):
+        raise InputError(f"user feature {name!r}", "no finite number", "Give a finite number, or leave it out.")
     return value
 
 
