@@ -99,7 +99,7 @@ class Schedule:
         self.next_report = self.every
 
     def updates_due(self, step: int, new: int) -> int:
-        """Updates after a vector step that brought `new` transitions; rarer in proportion for fewer environments."""
+        """Updates after a vector step that brought `new` transitions: none before the warm-up is over."""
         if step < min(self.config.warmup, self.every * REPORTS // 4) or not new:
             return 0
         return self.config.updates

@@ -21,11 +21,11 @@ LOWEST = -1e30
 
 def _mlp(size: int, hidden: int, out: int, last: float = 1.0) -> nn.Sequential:
     """One hidden layer; `last` scales the first weights of the output."""
-    net = nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, out))
+    output = nn.Linear(hidden, out)
     with torch.no_grad():
-        net[2].weight.mul_(last)
-        net[2].bias.zero_()
-    return net
+        output.weight.mul_(last)
+        output.bias.zero_()
+    return nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), output)
 
 
 def _grid(table: Tensor) -> tuple[Tensor, Tensor]:

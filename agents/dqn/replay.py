@@ -105,7 +105,7 @@ class EpisodeReplay:
     @property
     def bytes_per_transition(self) -> float:
         """Memory taken for each transition of a session of full length."""
-        arrays = (self.start_row, self.length, self.terminated, *self.steps.values())
+        arrays: list[NDArray[Any]] = [self.start_row, self.length, self.terminated, *self.steps.values()]
         return sum(a.nbytes for a in arrays) / (self.capacity * self.horizon)
 
     def add(self, at: Ints, action: Ints, click: Bools, purchase: Bools, reward: Floats) -> None:
