@@ -206,7 +206,8 @@ def measure_fidelity(
         segment: (n,) segment of each row of the whole users table.
     """
     if not (rows.split == SPLITS.index(split)).any():
-        raise InputError("split", f"no rows of split {split!r}", "Fit on logs that reach into it")
+        mend = "Bring longer logs, other split fractions, or shorter attribution windows (see quarantined in meta.json)"
+        raise InputError("split", f"no impressions of split {split!r}", mend)
     base = item_rate_baseline(rows, world.response.heads, world.n_items)
     figures = quick_fidelity(world.response, rows, base, segment, split, n_boot=n_boot, seed=seed)
     return {"split": split, "world": world.meta["name"], "exposure": world.meta["exposure"], **figures}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from recenv.core import rng
 from recenv.data.columns import EVENT_KINDS, SPLITS
 from recenv.data.schema import Dataset, clock
 from recenv.response.features import treatment
@@ -16,6 +17,7 @@ from recenv.state import CART, CLICK, EXPOSURE, PURCHASE, VIEW
 IMPRESSION, OPPORTUNITY = EVENT_KINDS.index("impression"), EVENT_KINDS.index("opportunity")
 LATE_CLICK, LATE_PURCHASE = len(EVENT_KINDS), len(EVENT_KINDS) + 1
 """Kinds of rows added where a response came later than its impression: they move the state on at their own time."""
+_STAND_INS = 16
 _OWN_ACTS = {
     EVENT_KINDS.index("view"): VIEW,
     EVENT_KINDS.index("cart"): CART,
@@ -101,14 +103,15 @@ def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_]
     Args:
         dataset: checked tables. item_ids, copy_ids: in index order. user_ids: sorted, the users wanted.
     """
-    sessions = session_numbers(dataset)
     user = _codes(dataset.events["user_id"], list(user_ids))
-    mine = user >= 0
-    events = dataset.events[mine]
+    mine = np.flatnonzero(user >= 0)
+    item = _codes(dataset.events["item_id"], item_ids)[mine]
+    mine, item, nothing = _nothing_shown(mine, item, len(item_ids))
+    events = dataset.events.iloc[mine]
     exp = [c for c in events.columns if c.startswith("exp_")]
     ctx = [c for c in events.columns if c.startswith("ctx_")]
     unshown = np.array([dataset.meta["exp_unshown"].get(c, 0.0) for c in exp], np.float32)
-    kind = _categories(events["kind"], EVENT_KINDS)
+    kind = np.where(nothing, np.int8(OPPORTUNITY), _categories(events["kind"], EVENT_KINDS))
     exposure = events[exp].to_numpy(np.float32)
     # A product that is not on show keeps its own exp_* where they were logged (a discount, say).
     treat = treatment(np.ones(len(events), bool), np.where(np.isnan(exposure), unshown, exposure), unshown)
@@ -117,18 +120,18 @@ def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_]
     late = {name: _late(events, name) for name in ("click", "purchase")}
     log = Log(
         user=user[mine].astype(np.int32),
-        item=_codes(events["item_id"], item_ids).astype(np.int32),
+        item=item.astype(np.int32),
         kind=kind,
         time=clock(events, dataset.meta),
-        session=sessions[mine],
-        copy=_codes(events["copy_id"], copy_ids).astype(np.int32),
+        session=session_numbers(dataset)[mine],
+        copy=np.where(nothing, -1, _codes(events["copy_id"], copy_ids)).astype(np.int32),
         click=click,
         purchase=purchase,
-        click_now=(click == 1.0) & (late["click"] == 0),
-        purchase_now=(purchase == 1.0) & (late["purchase"] == 0),
+        click_now=(click == 1.0) & (late["click"] == 0) & ~nothing,
+        purchase_now=(purchase == 1.0) & (late["purchase"] == 0) & ~nothing,
         leave=np.full(len(events), np.nan, np.float32),
         revenue=events["revenue"].to_numpy(np.float32),
-        weight=events["weight"].to_numpy(np.float32),
+        weight=events["weight"].to_numpy(np.float32) / np.where(nothing, min(len(item_ids), _STAND_INS), 1),
         split=_categories(events["split"], SPLITS),
         treat=treat,
         context=np.nan_to_num(events[ctx].to_numpy(np.float32)),
@@ -139,6 +142,26 @@ def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_]
     log.session = _carried(log.session)
     log.leave = _leave(log)
     return log
+
+
+def _nothing_shown(
+    rows: NDArray[np.int64], item: NDArray[np.int64], n_items: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Rows, items and marks, where a row of showing nothing (item -1) stands for `_STAND_INS` items not shown then.
+
+    What people do when nothing is shown is what they do when item i is not shown: the row becomes an opportunity of
+    each of up to 16 items, drawn by the row's number, with a 16th of its weight. Its response belongs to no item and
+    moves no state on.
+    """
+    k = min(n_items, _STAND_INS)
+    blank = item < 0
+    start = (rng.uniform(23, rows) * n_items).astype(np.int64)
+    stand_ins = (start[blank][:, None] + np.arange(k)) % n_items
+    repeats = np.where(blank, k, 1)
+    out = np.repeat(item, repeats)
+    marks = np.repeat(blank, repeats)
+    out[marks] = stand_ins.reshape(-1)
+    return np.repeat(rows, repeats), out, marks
 
 
 def session_numbers(dataset: Dataset) -> NDArray[np.int64]:
