@@ -28,8 +28,8 @@ class FitConfig:
     """Slots in a session; from the logs if not given."""
     epochs: int = 5
     """Most passes of the response model over its rows."""
-    threads: int = 2
-    """Torch threads; results repeat for a fixed number."""
+    threads: int = 1
+    """Torch threads; results repeat for a fixed number. Two threads on busy cores are slower than one."""
 
 
 def run(config: FitConfig) -> dict[str, Any]:

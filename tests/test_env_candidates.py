@@ -163,7 +163,7 @@ def test_stable_baselines(world: World) -> None:
     check_env(CandidateSet(RecEnv(world, observation="full"), 5))
     with pytest.raises(InputError, match="SameStep"):
         ShopVecEnv(RecVectorEnv(2, world))
-    venv, twin = make_vec_env(4, world, candidates=5), make_vec_env(4, world, candidates=5)
+    venv, twin = make_vec_env(4, world, k=5), make_vec_env(4, world, k=5)
     oracle = CandidateVector(RecVectorEnv(4, world, observation="full", autoreset_mode="SameStep"), 5)
     for env in (venv, twin):
         env.seed(7)

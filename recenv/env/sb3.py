@@ -125,9 +125,9 @@ class ShopVecEnv(VecEnv):
 
 
 def make_vec_env(
-    num_envs: int, world: Any = None, candidates: int | None = None, copies_per_item: int | None = None, **options: Any
+    num_envs: int, world: Any = None, k: int | None = None, copies_per_item: int | None = None, **options: Any
 ) -> ShopVecEnv:
-    """SB3 environment of `num_envs` sessions; with `candidates`, over that many retrieved actions (see `Candidates`).
+    """SB3 environment of `num_envs` sessions; with `k`, over that many retrieved actions (see `Candidates`).
 
     Args:
         options: of `RecVectorEnv` and `EnvOptions`.
@@ -135,7 +135,7 @@ def make_vec_env(
     Raises:
         InputError, UnsupportedError: as `RecVectorEnv`.
     """
-    if candidates is not None:
+    if k is not None:
         options = {"observation": "full"} | options
     env = RecVectorEnv(num_envs, world, autoreset_mode=AutoresetMode.SAME_STEP, **options)
-    return ShopVecEnv(env if candidates is None else CandidateVector(env, candidates, copies_per_item))
+    return ShopVecEnv(env if k is None else CandidateVector(env, k, copies_per_item))
