@@ -30,6 +30,8 @@ from recenv.world import World
 
 USERS, SLOTS, SLOT = 14, 6, 60
 GAP = 1800
+CONTEXT = 30.0
+"""Beyond the observation's bounds, so that it has to be clipped."""
 IMPRESSION = EVENT_KINDS.index("impression")
 
 
@@ -85,7 +87,7 @@ def _log(rows: list[tuple[Any, ...]], spec: StateSpec) -> Log:
         weight=np.ones(n, np.float32),
         split=np.zeros(n, np.int8),
         treat=np.ones((n, 3), np.float32),
-        context=np.full((n, spec.context_dim), 0.25, np.float32),
+        context=np.full((n, spec.context_dim), CONTEXT, np.float32),
         user_id=np.array([f"u{i}" for i in range(USERS)]),
         observed=True,
     )
@@ -161,7 +163,7 @@ def test_replay_simulator_and_bundle_see_the_same_user(world: World, log: Log) -
             before = np.flatnonzero((log.user == u) & (np.arange(len(log.user)) < r))
             events = _events(log, before, items, copies)
             request = served.request(
-                features[u], events, now=int(log.time[r]), session_id=str(log.session[r]), context={"ctx_0": 0.25}
+                features[u], events, now=int(log.time[r]), session_id=str(log.session[r]), context={"ctx_0": CONTEXT}
             )
             np.testing.assert_array_equal(request.observation[0], simulated[u])
             seen = replayed.rows.visit_obs[replayed.rows.visit[row_of[int(r)]]]
