@@ -68,9 +68,12 @@ def header_lines(result: dict[str, Any]) -> list[str]:
         lines.append("Candidates: what was on offer in the logged visit.")
     if result["copies"]:
         lines.append("The effect of copy is ASSUMED, not learned from these logs.")
-    lines += [f"Assumed: {line}." for line in result["assumed"]]
-    lines += list(result.get("fidelity", []))
     return lines
+
+
+def assumed_lines(result: dict[str, Any]) -> list[str]:
+    """What these values rest on without having been learned."""
+    return [line.rstrip(".") for line in result["assumed"]]
 
 
 def gain_lines(result: dict[str, Any]) -> list[str]:
@@ -100,6 +103,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines.append("")
     for line in gain_lines(result):
         lines += [line, ""]
+    lines += ["Assumed, not learned:", "", *(f"- {line}" for line in assumed_lines(result)), ""]
+    lines += [*result.get("fidelity", []), ""]
     return "\n".join(lines)
 
 
@@ -116,10 +121,13 @@ def page(result: dict[str, Any], images: Sequence[str], samples: dict[str, list[
     )
     notes = "".join(f"<p>{escape(line)}</p>\n" for line in header_lines(result))
     gains = "".join(f"<p>{escape(line)}</p>\n" for line in gain_lines(result))
+    assumed = "".join(f"<li>{escape(line)}</li>\n" for line in assumed_lines(result))
+    fidelity = escape("\n".join(result.get("fidelity", [])))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>recenv benchmark</title>'
         f"<style>{_STYLE}</style></head><body>\n<h1>Benchmark</h1>\n{notes}"
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n{gains}"
         + "\n".join(images)
-        + f"\n<h2>Sample sessions</h2>\n{texts}</body></html>\n"
+        + f"\n<h2>Assumed, not learned</h2>\n<ul>{assumed}</ul>\n<h2>Fidelity</h2>\n<pre>{fidelity}</pre>\n"
+        + f"<h2>Sample sessions</h2>\n{texts}</body></html>\n"
     )

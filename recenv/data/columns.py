@@ -111,6 +111,7 @@ META_DEFAULTS: dict[str, object] = {
     "exp_unshown": {},
     "one_visit_rows": False,
     "slots_per_visit": 0,
+    "session_gap": 1800.0,
     "currency": "",
     "missing_allowed": {},
     "test_reads": 0,

@@ -80,6 +80,7 @@ def _sessions(
         if meta["time"] == "order":
             mend = "Map session_id; an order has no gaps of inactivity."
             raise InputError("events column 'session_id'", "is missing and the log has an order, not times", mend)
+        meta["session_gap"] = float(options.session_gap)
         number = sessions_by_gap(user, clock(events, meta), options.session_gap)
         span = int(number.max()) + 1
         code, pairs = pd.factorize(user * span + number, sort=True)

@@ -248,9 +248,9 @@ class Simulator:
         if items.shape[1] > 1:
             # One moment's events go by kind, then by item, as a replay of logs applies them.
             order = np.argsort(items, axis=1, kind="stable")
-            items, copies, click, purchase, shown = (
-                np.take_along_axis(a, order, axis=1) for a in (items, copies, click, purchase, shown)
-            )
+            rows = np.arange(len(items))[:, None]
+            items, copies, shown = items[rows, order], copies[rows, order], shown[rows, order]
+            click, purchase = click[rows, order], purchase[rows, order]
         for kind, happened in ((EXPOSURE, shown), (CLICK, shown & click), (PURCHASE, shown & purchase)):
             for j in range(items.shape[1]):
                 rows = np.flatnonzero(happened[:, j])

@@ -186,6 +186,7 @@ def meta(shared: Shared, log: Log, role: str, name: str, options: FitOptions) ->
         "profile": shared.encoder.to_json(),
         "horizon": int(horizon),
         "seconds_per_slot": max(int(seconds), 1),
+        "session_gap": int(data["session_gap"]),
         "one_shot": longest == 1 and per_visit == 1,
         "has_unshown": unshown,
         "offers_known": shared.dataset.offers is not None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -218,8 +219,8 @@ def _with_late(log: Log, click_late: NDArray[np.int64], purchase_late: NDArray[n
         for name in ("click", "purchase", "leave", "revenue"):
             setattr(part, name, np.full(len(part.kind), np.nan, np.float32))
         parts.append(part)
-    columns = {name: [getattr(part, name) for part in parts] for name in _row_columns(log)}
-    return replace(log, **{name: np.concatenate(values) for name, values in columns.items()})
+    joined: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _row_columns(log)}
+    return replace(log, **joined)
 
 
 def _carried(session: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -233,7 +234,8 @@ def _row_columns(log: Log) -> list[str]:
 
 
 def _take(log: Log, rows: NDArray[np.int64]) -> Log:
-    return replace(log, **{name: getattr(log, name)[rows] for name in _row_columns(log)})
+    taken: dict[str, Any] = {name: getattr(log, name)[rows] for name in _row_columns(log)}
+    return replace(log, **taken)
 
 
 def _codes(values: pd.Series, levels: list[str]) -> NDArray[np.int64]:
