@@ -153,13 +153,13 @@ def difference(a: Scores, b: Scores, term: str, user: NDArray[Any]) -> dict[str,
     return {"seeds": seeds.as_list(), "episodes": episodes.as_list(), "above_zero": best.above_zero()}
 
 
-def table(scores: Sequence[Scores], judge: World) -> list[dict[str, Any]]:
-    """One JSON-able row a contestant, in order of gross value in the judge's world."""
+def table(scores: Sequence[Scores], judge: World, objective: str) -> list[dict[str, Any]]:
+    """One JSON-able row a contestant, in order of what was trained for (`gross` or `incremental`), as judged."""
     logged = next(s for s in scores if s.contestant.name == LOGGED)
     user = users_of(logged, judge)
     terms = [t for t in ("gross", "incremental") if t in logged.results[0].judged.totals]
     rows = [_row(s, logged, user, terms) for s in scores]
-    return sorted(rows, key=lambda row: -float(row["judge"]["gross"][0]))
+    return sorted(rows, key=lambda row: -float(row["judge"][objective][0]))
 
 
 def users_of(scores: Scores, judge: World) -> NDArray[Any]:
@@ -219,6 +219,6 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
         "currency": judging.meta.get("currency"),
         "assumed": list(judging.meta.get("assumed", [])),
         "copies": judging.n_copies,
-        "rows": table(scores, judging),
+        "rows": table(scores, judging, str(env.reward)),
         "planning_gain": planning_gain(scores, judging, str(env.reward)),
     }

@@ -17,7 +17,8 @@ COLUMNS = (
     "items shown",
     "Gini",
 )
-_STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222}
+_STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:92em;padding:0 1em;color:#222}
+p,li{max-width:70em}.wide{overflow-x:auto}
 table{border-collapse:collapse}
 td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}pre{background:#f6f6f6;padding:.8em;overflow-x:auto}img{max-width:100%}"""
@@ -126,7 +127,7 @@ def page(result: dict[str, Any], images: Sequence[str], samples: dict[str, list[
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>recenv benchmark</title>'
         f"<style>{_STYLE}</style></head><body>\n<h1>Benchmark</h1>\n{notes}"
-        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n{gains}"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n{gains}'
         + "\n".join(images)
         + f"\n<h2>Assumed, not learned</h2>\n<ul>{assumed}</ul>\n<h2>Fidelity</h2>\n<pre>{fidelity}</pre>\n"
         + f"<h2>Sample sessions</h2>\n{texts}</body></html>\n"
