@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 
+from recenv.core.errors import InputError
 from recenv.env.autoreset import AutoresetMode
 
 Maker = Callable[[], gym.Env[Any, Any]]
@@ -52,13 +53,22 @@ def check(env_id: str, kwargs: Mapping[str, Any] | None = None, seed: int = 0, s
     Args:
         env_id: a registered id (with `module:` in front where a module must be imported first).
         kwargs: keyword arguments of `gym.make`. seed: of resets and actions. steps: length of the roll-outs.
+
+    Raises:
+        InputError: there is no such id, or its module cannot be imported; RecenvError: the environment refuses `kwargs`.
     """
+    if steps < 1:
+        raise InputError("steps", f"{steps}", "Give a whole number of 1 or more.")
     options = dict(kwargs or {})
     report = Report(env_id)
 
     def make() -> gym.Env[Any, Any]:
         return gym.make(env_id, **options)
 
+    try:
+        make().close()
+    except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
+        raise InputError(f"--env {env_id}", str(error), "Give a registered id, or MODULE:ID.") from error
     checks: dict[str, Callable[[], None]] = {
         "gymnasium": lambda: _gymnasium(make),
         "stable_baselines3": lambda: _sb3(make),

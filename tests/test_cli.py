@@ -1,0 +1,86 @@
+"""The command line: exit codes, named errors, one JSON object as the last line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recenv.scripts.cli import COMMANDS, main
+
+
+def call(*words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(name, "--help") == 0
+    assert f"recenv {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [(), ("fly",), ("fit",), ("fit", "--data", "x", "--out", "y", "--speed", "9")])
+def test_bad_usage_exits_with_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*words) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("prepare", "moon", "--out", "d"), "moon"),
+        (("prepare", "csv", "--path", "nowhere", "--out", "d"), "nowhere"),
+        (("fit", "--data", "nowhere", "--out", "w"), "nowhere"),
+        (("copy", "--world", "nowhere"), "nowhere"),
+        (("train", "dqn", "--world", "nowhere", "--out", "r"), "nowhere"),
+        (("benchmark", "--world", "nowhere", "--out", "b"), "nowhere"),
+        (("fidelity", "--world", "nowhere", "--data", "d"), "nowhere"),
+        (("export", "--run", "nowhere", "--out", "b"), "nowhere"),
+        (("export", "--out", "b"), "--run or --policy"),
+        (("serve", "--bundle", "nowhere"), "nowhere"),
+        (("check", "--env", "No/Such-v0"), "No/Such"),
+        (("check", "--kwargs", "[]"), "--kwargs"),
+    ],
+)
+def test_bad_input_is_named_and_exits_with_2(
+    words: tuple[str, ...],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(*words) == 2
+    captured = capsys.readouterr()
+    assert named in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_demo_refuses_a_folder_that_is_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("keep me")
+    assert call("demo", "--out", str(tmp_path)) == 2
+    assert (tmp_path / "mine.txt").read_text() == "keep me"
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_the_last_line_is_one_json_object(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recenv.scripts.cli", "prepare", "synthetic", "--users", "60", "--items", "15",
+               "--out", "d", "--json"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ})
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["counts"]["items"] == 15
+    assert (tmp_path / "d" / "events.parquet").is_file()
