@@ -55,7 +55,7 @@ def check(env_id: str, kwargs: Mapping[str, Any] | None = None, seed: int = 0, s
         kwargs: keyword arguments of `gym.make`. seed: of resets and actions. steps: length of the roll-outs.
 
     Raises:
-        InputError: there is no such id, or its module cannot be imported; RecenvError: the environment refuses `kwargs`.
+        InputError: there is no such id, or its module cannot be imported. RecenvError: `kwargs` are refused.
     """
     if steps < 1:
         raise InputError("steps", f"{steps}", "Give a whole number of 1 or more.")
