@@ -48,7 +48,7 @@ class StateSpec:
         context_dim: number of `ctx_*` columns.
         half_life: seconds in which the decayed sums lose half their mass.
         exposures_count: whether exposures enter sums, totals and counts. False where exposures are derived (nobody
-            knows that they were seen): then they stand in `recent` alone.
+            knows that they were seen): a simulated or served one then stands in `recent` alone, a logged one nowhere.
         calendar: whether time is UTC seconds (then hour and weekday are observed) or a mere order.
         memory: number of distinct items remembered per user.
         recent: length of the ring buffer of last events.

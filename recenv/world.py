@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recenv.core.artefacts import check_version, file_hash, read_json, verify_hashes
+from recenv.core.artefacts import check_manifest, check_version, file_hash, manifest_hash, read_json, verify_hashes
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
 from recenv.observation import layout
@@ -43,7 +43,8 @@ class World:
         item_rate: (n_items,) float32, shrunk logged response rate when shown (purchase where logged, else click).
         logged_rates: (n_segments, n_items) float32, P(item shown | segment) under the logged policy, rows sum to 1.
         segment_centroids: (n_segments, P) float32. revenue_per_purchase: (n_items,) float32, in the shop's currency.
-        exp_reference, exp_unshown: (E,) float32, how an item is shown, or not shown, where nothing else is said.
+        exp_reference, exp_unshown: (E,) float32, how an item is shown, or not shown, where nothing else is said; NaN in
+            exp_unshown: not shown, an item keeps its own value (`recenv.response.features.unshown_exposure`).
         action_item, action_copy: (A,) int32; action 0 shows nothing (-1, -1); a copy of -1 is the item without copy.
         response: the fitted model's forward pass. start: start states. copy_effect: None in a world without copies.
     """
@@ -177,6 +178,8 @@ class World:
             "layout": self.layout,
             "hashes": {name: file_hash(folder / name) for name in FILES},
         }
+        meta = json.loads(json.dumps(meta, allow_nan=False))
+        meta["manifest_hash"] = manifest_hash(meta)
         (folder / "world.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         self.path = folder
         return folder
@@ -204,6 +207,7 @@ class World:
         meta = read_json(folder / "world.json")
         check_version(folder / "world.json", meta, SCHEMA_VERSION)
         if verify:
+            check_manifest(folder / "world.json", meta)
             verify_hashes(folder, meta, FILES)
         tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
         catalogue = load_file(folder / "catalogue.safetensors")
@@ -263,7 +267,9 @@ def action_table(n_items: int, copy_item: NDArray[np.int32]) -> tuple[NDArray[np
 
 
 def with_copies(world: World, copies: pa.Table, seed: int, world_seed: int) -> World:
-    """The world with these copies in its action table and an assumed effect of each.
+    """The world with these copies, after its own, in its action table and an assumed effect of each.
+
+    A copy whose id the world has already is left as it is.
 
     Raises:
         InputError: a copy names an item that the world does not have.
@@ -271,6 +277,10 @@ def with_copies(world: World, copies: pa.Table, seed: int, world_seed: int) -> W
     from recenv.response.copy_effect import CopyEffect
 
     index = {item_id: i for i, item_id in enumerate(world.items["item_id"].to_pylist())}
+    known = set(world.copies["copy_id"].to_pylist())
+    fresh = copies.filter(pa.array([c not in known for c in copies["copy_id"].to_pylist()], pa.bool_()))
+    # Appended, never replaced: the users' histories name copies by their row.
+    copies = pa.concat_tables([world.copies, fresh], promote_options="permissive") if world.n_copies else fresh
     copy_item = np.full(copies.num_rows, -1, np.int32)
     for row, item_id in enumerate(copies["item_id"].to_pylist()):
         if item_id is not None and item_id not in index:

@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import small_fit
 
 from recenv.core.errors import ArtefactError, InputError
-from recenv.data.schema import Dataset
-from recenv.response.fit import fit_worlds
+from recenv.data.logs import build
+from recenv.data.options import BuildOptions
+from recenv.data.schema import Dataset, RawTables
+from recenv.env.shop import RecEnv
+from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.held_out import fidelity_on_test
+from recenv.response.train import TrainConfig
 from recenv.world import FILES, World, action_table, add_copies, judge_path, tiny_world_path, with_copies
 
 
@@ -99,12 +104,16 @@ def test_fidelity_refuses_other_data(small_shop: Path, tmp_path: Path) -> None:
         fidelity_on_test(small_shop / "world", tmp_path, seed=0, n_boot=5)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "world.json"])
 def test_a_changed_byte_is_noticed(world: World, tmp_path: Path, name: str) -> None:
     path = copy_of(world, tmp_path)
-    content = bytearray((path / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (path / name).write_bytes(bytes(content))
+    content = (path / name).read_bytes()
+    middle = len(content) // 2
+    changed = content.replace(b'"horizon": 10', b'"horizon": 11')
+    if name != "world.json":
+        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    assert changed != content
+    (path / name).write_bytes(changed)
     with pytest.raises(ArtefactError, match=name):
         World.load(path)
 
@@ -171,3 +180,60 @@ def test_copies_join_the_actions_of_world_and_judge_with_their_own_unknowns(smal
 def test_a_copy_of_an_unknown_item_is_refused(world: World) -> None:
     with pytest.raises(InputError, match="nowhere"):
         with_copies(world, copies(["nowhere", "nowhere"]), 0, 0)
+
+
+def logged_copies(folder: Path) -> Path:
+    """A log with a copy on every impression, each of one item; prepared and fitted."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    item, style = rng.integers(0, 6, n), rng.integers(0, 3, n)
+    frame = {
+        "user_id": [f"u{i}" for i in rng.integers(0, 150, n)],
+        "item_id": [f"i{i}" for i in item],
+        "copy_id": [f"i{i}-{s}" for i, s in zip(item, style)],
+        "timestamp": pd.to_datetime(1_600_000_000 + np.sort(rng.integers(0, 9_000_000, n)), unit="s", utc=True),
+        "kind": "impression",
+        "click": (rng.random(n) < 0.2).astype(float),
+    }
+    build(RawTables(pd.DataFrame(frame), attributed=True), BuildOptions(progress=False)).save(folder / "data")
+    fit_worlds(folder / "data", folder / "world", small_fit(), progress=False)
+    return folder / "world"
+
+
+def test_copies_join_those_that_the_logs_hold(tmp_path: Path) -> None:
+    """Histories name copies by their row: new ones are appended, and logged ones stay with their own item."""
+    path = logged_copies(tmp_path)
+    world = World.load(path)
+    assert world.n_copies == 18
+    assert world.n_actions == 1 + 18
+    names = np.array(world.copies["copy_id"].to_pylist())
+    items = np.array(world.items["item_id"].to_pylist())
+    for action in range(1, world.n_actions):
+        assert names[world.action_copy[action]].startswith(items[world.action_item[action]])
+    add_copies(path, copies(["i0", "i1"]), tmp_path / "copied")
+    made = World.load(tmp_path / "copied")
+    assert made.copies["copy_id"].to_pylist() == [*names, "c0", "c1"]
+    env = RecEnv(world=made, observation="full")
+    for seed in range(10):
+        env.reset(seed=seed)
+        env.step(int(env.action_masks().nonzero()[0][-1]))
+
+
+def test_noise_is_not_learned_from_its_own_item_rates(tmp_path: Path) -> None:
+    """Many items, few rows each, responses by chance: what an input counts must leave out the row that it is for."""
+    rng = np.random.default_rng(1)
+    n = 9000
+    frame = {
+        "user_id": [f"u{i}" for i in rng.integers(0, 3000, n)],
+        "item_id": [f"i{i:04d}" for i in rng.integers(0, 1500, n)],
+        "timestamp": pd.to_datetime(1_600_000_000 + np.sort(rng.integers(0, 9_000_000, n)), unit="s", utc=True),
+        "kind": "impression",
+        "click": (rng.random(n) < 0.15).astype(float),
+    }
+    build(RawTables(pd.DataFrame(frame), attributed=True), BuildOptions(progress=False)).save(tmp_path / "data")
+    options = FitOptions(start_states=20, vector_dim=8, training=TrainConfig(epochs=6, patience=6, threads=1))
+    world, _ = fit_worlds(tmp_path / "data", tmp_path / "world", options, progress=False)
+    history = world.response.config["history"]
+    assert history[-1]["validation"] < 1.1 * history[0]["validation"]
+    report = json.loads((tmp_path / "world" / "fidelity.json").read_text())
+    assert report["heads"]["click"]["shown"]["gain_over_base"]["value"] > -0.05

@@ -46,3 +46,15 @@ def verify_hashes(folder: Path, meta: dict[str, Any], names: tuple[str, ...]) ->
             raise ArtefactError(str(folder / name), "is missing", "Make the folder anew")
         if file_hash(folder / name) != hashes.get(name):
             raise ArtefactError(str(folder / name), "was changed after it was written", "Make the folder anew")
+
+
+def manifest_hash(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest's content, its own `manifest_hash` left out."""
+    content = {key: value for key, value in manifest.items() if key != "manifest_hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Raises ArtefactError where a manifest's content is not that which was written."""
+    if manifest.get("manifest_hash") != manifest_hash(manifest):
+        raise ArtefactError(str(path), "was changed after it was written", "Make the folder anew")

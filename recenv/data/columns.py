@@ -116,7 +116,11 @@ META_DEFAULTS: dict[str, object] = {
     "missing_allowed": {},
     "test_reads": 0,
 }
-"""Every key that `meta.json` holds; a source may set any of them except counts, hashes and test_reads."""
+"""Every key that `meta.json` holds; a source may set any of them except counts, hashes and test_reads.
+
+`exp_reference` and `exp_unshown` hold a number for each exp_* column: how an item is shown, or not, where the logs do
+not say. null in `exp_unshown` says that the column is no part of being shown: an item not shown keeps its own value.
+"""
 
 
 def is_feature(name: str) -> bool:

@@ -19,7 +19,7 @@ from recenv.data.options import BuildOptions
 from recenv.data.quarantine import Quarantine
 from recenv.data.schema import Dataset, RawTables, as_category, clock, conform_events, validate
 from recenv.data.split import Split, sessions_by_gap, split_rows
-from recenv.data.tables import clean_copies, clean_items, clean_users
+from recenv.data.tables import bind_copies, clean_copies, clean_items, clean_users
 
 __all__ = ["BuildOptions", "build"]
 
@@ -51,6 +51,8 @@ def build(raw: RawTables, options: BuildOptions | None = None) -> Dataset:
         events, counts = _split_and_join(events, user, session, meta, raw.attributed, options, quarantine)
         bar.update()
         events = _sorted(events)
+        if raw.copies is None:
+            copies = bind_copies(copies, events)
         items, users, copies = _used(raw, events, items, users, copies)
         events = conform_events(events)
         bar.update()

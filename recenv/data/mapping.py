@@ -23,7 +23,8 @@
 `"user_id": null` in columns: the log has no users, each row is a visitor and a visit of its own. `"timestamp": null`:
 the log has no time, rows are ordered as they stand. Both must be said. `from_events`: one row for each id met in the
 event files (`user_id` is understood where it is null, each row then being a user). Without `items`, `users` or
-`copies` the ids of the events are all that is known.
+`copies` the ids of the events are all that is known. null in `exp_unshown`: the column is no part of being shown (a
+price cut, say), an item not shown keeps its own value.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ class Mapping(Model):
     click_kinds: list[str] = Field(default_factory=lambda: ["click"])
     split: SplitRule = Field(default_factory=SplitRule)
     exp_reference: dict[str, float] = Field(default_factory=dict)
-    exp_unshown: dict[str, float] = Field(default_factory=dict)
+    exp_unshown: dict[str, float | None] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _some_events(self) -> Mapping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from typing import Any
 
@@ -72,12 +73,15 @@ def fill_meta(
     meta["quarantined"] = dict(sorted(quarantine.counts.items()))
     if shown.empty:
         meta["exposure"] = "none"
-    _treatments(meta, shown)
+    _treatments(meta, shown[shown["split"] == "train"])
     _warn(meta, shown)
 
 
 def _treatments(meta: dict[str, Any], shown: pd.DataFrame) -> None:
-    """Reference values of exp_* for simulation: the source's, else the weighted mean when shown, and 0 unshown."""
+    """Reference values of exp_* for simulation: the source's, else the mean when shown (train split), and 0 unshown.
+
+    A declared null in exp_unshown stays: what is not shown keeps its own value.
+    """
     for name in filter(lambda n: n.startswith("exp_"), shown.columns):
         if name not in meta["exp_reference"]:
             mean = float(np.average(shown[name], weights=shown["weight"])) if len(shown) else 0.0
@@ -87,9 +91,21 @@ def _treatments(meta: dict[str, Any], shown: pd.DataFrame) -> None:
             meta["exp_unshown"][name] = 0.0
             meta["assumed"].append(f"exp_unshown of {name}: 0")
     for key in ("exp_reference", "exp_unshown"):
-        for name in meta[key]:
+        for name, value in meta[key].items():
+            _check_value(key, name, value)
             if not is_feature(name) or name not in shown:
                 raise InputError(f"meta key {key!r}", f"no column {name!r} in events", "Name an exp_* column.")
+
+
+def _check_value(key: str, name: str, value: object) -> None:
+    """exp_* values are finite; null in exp_unshown says that an item not shown keeps its own value of this column."""
+    if value is None and key == "exp_unshown":
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        mend = "Give a finite number" + (
+            ", or null: not shown, an item keeps its own." if key == "exp_unshown" else "."
+        )
+        raise InputError(f"meta key {key!r}", f"{name} is {value!r}", mend)
 
 
 def _warn(meta: dict[str, Any], shown: pd.DataFrame) -> None:

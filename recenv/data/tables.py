@@ -152,6 +152,13 @@ def clean_copies(
     return _finish(copies[[c.name for c in COPY_COLUMNS]], "copies", ["copy_id"], meta)
 
 
+def bind_copies(copies: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """Copies named by events alone, each bound to the item that it was logged with, if there was only one."""
+    pairs = events[["copy_id", "item_id"]].dropna().drop_duplicates()
+    pairs = pairs[~pairs["copy_id"].duplicated(keep=False)].set_index("copy_id")["item_id"]
+    return copies.assign(item_id=copies["copy_id"].map(pairs).astype(copies["copy_id"].dtype))
+
+
 def _clean(raw: pd.DataFrame, table: str, key: str, quarantine: Quarantine) -> pd.DataFrame:
     if raw.columns.has_duplicates:
         name = raw.columns[raw.columns.duplicated()][0]

@@ -17,21 +17,27 @@ FEW = 10
 
 
 def platt(
-    logit: NDArray[Any], response: NDArray[Any], weight: NDArray[Any], offset: NDArray[Any] | None = None
+    logit: NDArray[Any],
+    response: NDArray[Any],
+    weight: NDArray[Any],
+    offset: NDArray[Any] | None = None,
+    visit: NDArray[Any] | None = None,
 ) -> tuple[float, float]:
     """Slope a and intercept c of P = sigmoid(a logit + c + offset), by weighted Newton.
 
-    With few the number of positives or of negatives, whichever is smaller, the slope is shrunk towards 1 by
-    min(1, few / ENOUGH), and the intercept that is best with that slope towards 0 by few / (few + FEW). Where the best
-    slope lies outside [0.2, 5] only the intercept moves: a useless logit must not turn the ranking round.
+    With few the number of visits with a positive or with a negative, whichever is smaller, the slope is shrunk towards
+    1 by min(1, few / ENOUGH), and the intercept that is best with that slope towards 0 by few / (few + FEW). Where the
+    best slope lies outside [0.2, 5] only the intercept moves: a useless logit must not turn the ranking round.
     (Platt, "Probabilistic outputs for support vector machines", 1999.)
 
     Args:
-        logit, response, weight, offset: (n,) float.
+        logit, response, weight, offset: (n,) float. visit: (n,) int, rows that stand for one moment; all their own if
+            None.
     """
     logit, response, weight = (np.asarray(a, np.float64) for a in (logit, response, weight))
     base = np.zeros(len(logit)) if offset is None else np.asarray(offset, np.float64)
-    few = int(min((response > 0.5).sum(), (response < 0.5).sum()))
+    moment = np.arange(len(logit)) if visit is None else np.asarray(visit)
+    few = min(len(np.unique(moment[response > 0.5])), len(np.unique(moment[response < 0.5])))
     if few == 0:
         return 1.0, 0.0
     weight = weight / weight.mean()
@@ -53,7 +59,7 @@ def _newton(
         if not free_slope:
             hessian[0, :] = hessian[:, 0] = (1.0, 0.0)
             gradient[0] = 0.0
-        # Half steps of at most 1 keep Newton from leaving the basin on near-separable data.
+        # Steps of at most 1 keep Newton from leaving the basin on near-separable data.
         step = np.clip(np.linalg.solve(hessian, gradient), -1.0, 1.0)
         a, c = a - step[0], c - step[1]
         if np.abs(step).max() < 1e-10:
@@ -65,7 +71,7 @@ def calibrate(forward: ResponseForward, rows: TrainingRows) -> ResponseForward:
     """The model with Platt scaling by head and by shown / not shown, fitted to `rows` (the calibration slice).
 
     The leave head has one scaling for both, since its response weights share the slope. `config["calibration"]` says
-    what was fitted: by head, [slope, intercept, positives] not shown, then shown.
+    what was fitted: by head, [slope, intercept, visits with a positive] not shown, then shown.
     """
     raw = forward.logits(rows.visit_obs, rows.item, rows.cross, rows.treat, rows.visit)
     scale = np.tile(np.array([1.0, 0.0]), (len(forward.heads), 2, 1))
@@ -82,8 +88,10 @@ def calibrate(forward: ResponseForward, rows: TrainingRows) -> ResponseForward:
         for g, group in enumerate(groups):
             use = group & ~np.isnan(y)
             offset = rows.offset[use] if head == copied else None
-            scale[k, g] = platt(logit[use], y[use], rows.weight[use], offset) if use.any() else (1.0, 0.0)
-            report[head].append([*scale[k, g].tolist(), float((y[use] > 0.5).sum())])
+            if use.any():
+                scale[k, g] = platt(logit[use], y[use], rows.weight[use], offset, rows.visit[use])
+            positive = use & (y > 0.5)
+            report[head].append([*scale[k, g].tolist(), float(len(np.unique(rows.visit[positive])))])
         if head == "leave":
             leave_weights = leave_weights * scale[k, 1, 0]
     arrays = forward.to_arrays() | {

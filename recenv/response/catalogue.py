@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import recenv
+from recenv.core.errors import InputError
+from recenv.data.columns import NONE_ITEM
+from recenv.response.copy_effect import stable_word
 from recenv.response.log import OPPORTUNITY, Log, slots
 from recenv.response.rows import SPLITS
 from recenv.response.vectors import item_vectors
@@ -38,11 +40,6 @@ class ItemBase:
     organic: NDArray[np.float32]
     shown: NDArray[np.float32]
     revenue: NDArray[np.float32]
-
-
-def stable_word(text: str) -> int:
-    """First 63 bits of the SHA-256 of a text: a word of a random key, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def category_index(category: list[str]) -> tuple[NDArray[np.int32], int]:
@@ -86,9 +83,11 @@ def centroids(profile: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     return centre.astype(np.float32)
 
 
-def measure(spec: StateSpec, items: pd.DataFrame, log: Log) -> ItemBase:
-    """Logged rates of each item over the train split."""
+def measure(spec: StateSpec, items: pd.DataFrame, log: Log, without: NDArray[np.bool_] | None = None) -> ItemBase:
+    """Logged rates of each item over the train split; `without`: (n,) rows left out."""
     train = log.split == SPLITS.index("train")
+    if without is not None:
+        train &= ~without
     response = log.purchase if np.isfinite(log.purchase[log.scored]).any() else log.click
     known = train & np.isfinite(response)
     shown, unshown = known & log.shown, known & (log.kind == OPPORTUNITY)
@@ -115,12 +114,13 @@ def _revenue(items: pd.DataFrame, log: Log, train: NDArray[np.bool_], n: int) ->
     if not sold.any():
         return np.zeros(n, np.float32)
     price = items["price"].to_numpy(np.float64)
-    mean_sale = float(log.revenue[sold].mean())
+    weight = log.weight[sold].astype(np.float64)
+    mean_sale = float(np.average(log.revenue[sold], weights=weight))
     price = np.where(np.isfinite(price) & (price > 0), price, mean_sale)
     quantity = log.revenue[sold] / price[log.item[sold]]
-    overall = float(quantity.mean())
-    count = np.bincount(log.item[sold], minlength=n)
-    per_item = (np.bincount(log.item[sold], quantity, n) + 5 * overall) / (count + 5)
+    overall = float(np.average(quantity, weights=weight))
+    count = np.bincount(log.item[sold], weight, n)
+    per_item = (np.bincount(log.item[sold], weight * quantity, n) + 5 * overall) / (count + 5)
     return (price * per_item).astype(np.float32)
 
 
@@ -151,13 +151,20 @@ def _logit(p: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def logged_rates(log: Log, segment: NDArray[np.int32], n_segments: int, n_items: int) -> NDArray[np.float32]:
-    """P(item shown | segment) over the train split, (S, n_items), each row drawn to the whole by 10 rows an item."""
+    """P(item shown | segment) over the train split, (S, n_items), each row drawn to the whole by one row an item.
+
+    An item that was never shown has probability 0.
+
+    Raises:
+        InputError: the train split holds no impression.
+    """
     rows = np.flatnonzero(log.shown & (log.split == SPLITS.index("train")))
     cell = segment[log.user[rows]].astype(np.int64) * n_items + log.item[rows]
     count = np.bincount(cell, log.weight[rows], n_segments * n_items).reshape(n_segments, n_items)
-    overall = count.sum(0) + 1e-3
-    overall /= overall.sum()
-    smooth = count + 10.0 * n_items * overall
+    if not len(rows):
+        raise InputError("events", "no impression in the train split", "Bring logs that hold some")
+    overall = count.sum(0) / count.sum()
+    smooth = count + n_items * overall
     return (smooth / smooth.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -193,7 +200,7 @@ def meta(shared: Shared, log: Log, role: str, name: str, options: FitOptions) ->
         "repeats_logged": _repeats(log, bool(data["one_visit_rows"])),
         "users": int(log.n_users),
         "learned": _learned(data, unshown),
-        "assumed": _assumed(data, options, longest),
+        "assumed": _assumed(data, options, longest, bool((events["item_id"] == NONE_ITEM).any())),
     }
 
 
@@ -210,8 +217,10 @@ def _learned(data: dict[str, Any], unshown: bool) -> list[str]:
     return what + (["P(response | not shown)"] if unshown else [])
 
 
-def _assumed(data: dict[str, Any], options: FitOptions, longest: int) -> list[str]:
+def _assumed(data: dict[str, Any], options: FitOptions, longest: int, nothing_shown: bool) -> list[str]:
     own = list(data["assumed"])
+    if nothing_shown:
+        own.append("what people do when nothing is shown is what they do when any one item is not shown")
     own.append("the user's own acts between slots: none within a session")
     own.append("prices and revenue per purchase: constant, median unit price times mean quantity")
     if data["one_visit_rows"]:

@@ -254,7 +254,21 @@ def _recent(
 
 
 def treatment(shown: NDArray[Any], exposure: Floats, unshown: Floats) -> Floats:
-    """(n, 1 + E) float32 [shown, exp_*]: `exposure` (n, E) where shown (n,), the reference `unshown` (E,) elsewhere."""
+    """(n, 1 + E) float32 [shown, exp_*]: `exposure` (n, E) where shown (n,), `unshown_exposure` of it elsewhere."""
     flag = np.asarray(shown, bool)
-    values = np.where(flag[:, None], np.asarray(exposure, np.float32), np.asarray(unshown, np.float32)[None])
+    values = np.where(flag[:, None], np.asarray(exposure, np.float32), unshown_exposure(exposure, unshown))
     return np.concatenate([flag[:, None].astype(np.float32), values], axis=1)
+
+
+def unshown_exposure(exposure: Floats, unshown: Floats) -> Floats:
+    """exp_* that items shown with `exposure` would have had, had they not been shown.
+
+    Args:
+        exposure: (n, E) values if shown. unshown: (E,) declared values, NaN for a column that is no part of being shown
+            (a price cut, say): there the item keeps its own value, so that its effect is none of showing.
+
+    Returns:
+        (n, E) float32, finite where `exposure` is.
+    """
+    declared, own = np.asarray(unshown, np.float32), np.asarray(exposure, np.float32)
+    return np.where(np.isnan(declared), own, declared)

@@ -17,16 +17,21 @@ from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
 from recenv.data.schema import Dataset, require_fittable
 from recenv.response import catalogue as cat
+from recenv.response.copy_effect import stable_word
 from recenv.response.log import Log, encode_log
 from recenv.response.replay import Replayed, replay
 from recenv.response.rows import SPLITS, TrainingRows
 from recenv.response.starts import choose_sessions, start_states
-from recenv.response.train import TrainConfig, train
+from recenv.response.train import Folds, TrainConfig, train
 from recenv.state import StateSpec
 from recenv.trust.fidelity import item_rate_baseline, quick_fidelity
 from recenv.world import World, action_table, judge_path, nearest, with_copies
 
 ROLES = ("train", "judge")
+ENOUGH_POSITIVES = 50
+"""Visits with a positive below which a world says that a level is weakly calibrated."""
+FOLDS = 5
+"""Folds of users in the cross-fitted item features."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ def fit_worlds(data: str | Path, out: str | Path, options: FitOptions, progress:
     dataset = Dataset.load(data)
     require_fittable(dataset)
     shared = prepare(dataset, options)
+    for log in shared.logs:
+        _check_splits(log)
     worlds = []
     for role, log, folder in zip(ROLES, shared.logs, (Path(out), judge_path(out))):
         world, fidelity = _fit_one(shared, log, role, folder.name, options, progress)
@@ -92,6 +99,14 @@ def fit_worlds(data: str | Path, out: str | Path, options: FitOptions, progress:
         write_fidelity(folder, fidelity)
         worlds.append(world)
     return worlds[0], worlds[1]
+
+
+def _check_splits(log: Log) -> None:
+    """Both halves need something to train and to stop on; checked before the training, not after."""
+    for split in ("train", "validation"):
+        if not (log.shown & (log.split == SPLITS.index(split))).any():
+            mend = "Bring longer logs, other split fractions, or shorter windows (see quarantined in meta.json)"
+            raise InputError("split", f"no impressions of split {split!r} for one half of the users", mend)
 
 
 def write_fidelity(folder: Path, fidelity: dict[str, Any]) -> None:
@@ -132,7 +147,7 @@ def divide_users(user_ids: NDArray[Any], seed: int) -> tuple[NDArray[np.str_], N
     if len(user_ids) < 2:
         raise InputError("events", f"{len(user_ids)} user", "World and judge need disjoint users: bring more logs")
     ids = np.sort(user_ids.astype(np.str_))
-    draw = rng.bits(seed, [cat.stable_word(i) for i in ids])
+    draw = rng.bits(seed, [stable_word(i) for i in ids])
     order = np.argsort(draw, kind="stable")
     half = len(ids) // 2
     return np.sort(ids[order[:half]]), np.sort(ids[order[half:]])
@@ -165,9 +180,11 @@ def _fit_one(
     base = cat.measure(shared.spec, shared.items, log)
     features = cat.item_features(shared.items, base)
     seed = options.seed * 2 + ROLES.index(role)
-    response = train(done.rows, shared.spec.item_vectors, features, options.training, seed, progress)
+    folds = _folds(shared, log, done)
+    response = train(done.rows, shared.spec.item_vectors, features, options.training, seed, progress, folds)
     exp = [c for c in shared.dataset.events.columns if c.startswith("exp_")]
-    reference, unshown = (_exp(shared.dataset.meta[key], exp) for key in ("exp_reference", "exp_unshown"))
+    meta = shared.dataset.meta
+    reference, unshown = _exp(meta["exp_reference"], exp, 0.0), _exp(meta["exp_unshown"], exp, np.nan)
     item, copy = action_table(shared.spec.n_items, np.zeros(0, np.int32))
     segment = nearest(shared.centroids, shared.profile)
     world = World(
@@ -193,8 +210,29 @@ def _fit_one(
         world = with_copies(world, copies, options.seed, world_seed=1000 * (options.seed + 1) + ROLES.index(role))
     if world.leave_known:
         world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
+    world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]
     fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
     return world, fidelity
+
+
+def _weakly_calibrated(world: World) -> list[str]:
+    """What the calibration slice can tell little or nothing about."""
+    found = []
+    for head, groups in world.response.config["calibration"].items():
+        for name, (_, _, positives) in zip(("not shown", "shown"), groups):
+            told = name == "shown" or (world.has_unshown and head != "leave")
+            if told and positives < ENOUGH_POSITIVES:
+                found.append(f"the level of P({head}, {name}): calibrated on {positives:.0f} visits with a positive")
+    return found
+
+
+def _folds(shared: Shared, log: Log, done: Replayed) -> Folds:
+    """Item features of the training rows, counted on other users: else each row's own response stands in its input."""
+    fold = log.user.astype(np.int64) % FOLDS
+    held_out = [
+        cat.item_features(shared.items, cat.measure(shared.spec, shared.items, log, fold == k)) for k in range(FOLDS)
+    ]
+    return Folds(np.stack(held_out), fold[done.row])
 
 
 def measure_fidelity(
@@ -206,12 +244,14 @@ def measure_fidelity(
         segment: (n,) segment of each row of the whole users table.
     """
     if not (rows.split == SPLITS.index(split)).any():
-        mend = "Bring longer logs, other split fractions, or shorter attribution windows (see quarantined in meta.json)"
-        raise InputError("split", f"no impressions of split {split!r}", mend)
+        raise InputError("split", f"no impressions of split {split!r}", "Give data that reach into it")
     base = item_rate_baseline(rows, world.response.heads, world.n_items)
     figures = quick_fidelity(world.response, rows, base, segment, split, n_boot=n_boot, seed=seed)
-    return {"split": split, "world": world.meta["name"], "exposure": world.meta["exposure"], **figures}
+    seen = "training stopped on this slice" if split == "validation" else "neither model nor calibration saw this slice"
+    return {"split": split, "seen": seen, "world": world.meta["name"], "exposure": world.meta["exposure"], **figures}
 
 
-def _exp(declared: dict[str, float], columns: list[str]) -> NDArray[np.float32]:
-    return np.array([declared.get(c, 0.0) for c in columns], np.float32)
+def _exp(declared: dict[str, float | None], columns: list[str], missing: float) -> NDArray[np.float32]:
+    """(E,) declared values, `missing` where there is none; NaN in exp_unshown: the item keeps its own value."""
+    values = (declared.get(c) for c in columns)
+    return np.array([missing if v is None else v for v in values], np.float32)

@@ -111,7 +111,7 @@ def encode_log(dataset: Dataset, item_ids: list[str], user_ids: NDArray[np.str_]
     events = dataset.events.iloc[mine]
     exp = [c for c in events.columns if c.startswith("exp_")]
     ctx = [c for c in events.columns if c.startswith("ctx_")]
-    unshown = np.array([dataset.meta["exp_unshown"].get(c, 0.0) for c in exp], np.float32)
+    unshown = np.array([dataset.meta["exp_unshown"].get(c) or 0.0 for c in exp], np.float32)
     kind = np.where(nothing, np.int8(OPPORTUNITY), _categories(events["kind"], EVENT_KINDS))
     exposure = events[exp].to_numpy(np.float32)
     # A product that is not on show keeps its own exp_* where they were logged (a discount, say).

@@ -17,7 +17,7 @@ from recenv.core.errors import InputError
 from recenv.response.calibrate import calibrate
 from recenv.response.forward import HEADS, ResponseForward
 from recenv.response.model import ResponseNet, Scaling, Widths, export
-from recenv.response.rows import TrainingRows
+from recenv.response.rows import SPLITS, TrainingRows
 
 Floats = NDArray[np.float32]
 
@@ -51,6 +51,23 @@ class TrainConfig:
     widths: Widths = field(default_factory=Widths)
 
 
+@dataclass(frozen=True)
+class Folds:
+    """Cross-fitted item features (target encoding): what is counted for a row leaves out the row's own users.
+
+    Args:
+        features: (K, n_items, Fi) float32, counted without the users of fold k. fold: (n,) int64, fold of each row.
+    """
+
+    features: Floats
+    fold: NDArray[np.int64]
+
+    def table(self, inputs: Floats, item_vectors: Floats) -> Floats:
+        """((1 + K) n_items, D + Fi): the full inputs, then those of each fold."""
+        held_out = [np.concatenate([item_vectors, part], axis=1) for part in self.features]
+        return np.concatenate([inputs, *held_out]).astype(np.float32)
+
+
 @dataclass
 class _Tensors:
     user: Tensor
@@ -73,6 +90,7 @@ def train(
     config: TrainConfig,
     seed: int,
     progress: bool = True,
+    folds: Folds | None = None,
 ) -> ResponseForward:
     """Train on split `train`, stop on `validation`, calibrate on `calibration`.
 
@@ -80,6 +98,8 @@ def train(
         rows: training rows of all splits; test rows are not looked at.
         item_vectors: (n_items, D) float32. item_features: (n_items, Fi) float32.
         config: see `TrainConfig`. seed: same seed, same bytes (for one number of threads on one machine).
+        folds: item features for the training rows that do not know these rows' own responses; needed where
+            `item_features` were counted on the training rows.
 
     Returns:
         The calibrated model; its config has `heads`, `train`, `seed`, `history` and `calibration`.
@@ -89,11 +109,15 @@ def train(
     """
     rows.check(len(item_vectors))
     inputs = np.concatenate([item_vectors, item_features], axis=1).astype(np.float32)
+    table = inputs if folds is None else folds.table(inputs, item_vectors)
     parts = {name: rows.of(name) for name in ("train", "calibration", "validation")}
     heads = supported_heads(parts["train"])
     with torch_session(seed, config.threads):
         net = _build(parts["train"], inputs, item_vectors.shape[1], len(heads), config)
-        history = _fit(net, parts, heads, torch.from_numpy(inputs), config, seed, progress)
+        data, held = (_tensors(net, parts[name], heads) for name in ("train", "validation"))
+        if folds is not None:
+            data.item += len(inputs) * (1 + torch.from_numpy(folds.fold[rows.split == SPLITS.index("train")]))
+        history = _fit(net, data, held, heads, torch.from_numpy(table), config, seed, progress)
         arrays = export(net, inputs)
     settings: dict[str, Any] = {"heads": list(heads), "train": asdict(config), "seed": seed, "history": history}
     return calibrate(ResponseForward(arrays, settings), parts["calibration"])
@@ -161,14 +185,14 @@ def _tensors(net: ResponseNet, rows: TrainingRows, heads: tuple[str, ...]) -> _T
 
 def _fit(
     net: ResponseNet,
-    parts: dict[str, TrainingRows],
+    data: _Tensors,
+    held: _Tensors,
     heads: tuple[str, ...],
     inputs: Tensor,
     config: TrainConfig,
     seed: int,
     progress: bool,
 ) -> list[dict[str, float]]:
-    data, held = (_tensors(net, parts[name], heads) for name in ("train", "validation"))
     _start_at_base_rate(net, data)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(_groups(net, config), lr=config.learning_rate)

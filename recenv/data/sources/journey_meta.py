@@ -25,6 +25,8 @@ ASSUMED = [
     "exp_discount is derived from the purchases themselves: the median fraction off the shelf price over all sales of "
     "the product's line (maker, type, size) in that week, all stores and households; a week without a sale keeps "
     "the value of the week before.",
+    "A price cut holds whether or not the product is on display or in the mailer: the effect of showing compares a "
+    "product with itself at the same exp_discount.",
     "The order of a visit's products is not recorded: all rows of a visit see the state before it.",
     f"The number of slots of a visit is assumed: {SLOTS}.",
     "When a household leaves a visit is not recorded.",
@@ -54,7 +56,7 @@ def describe(events: pd.DataFrame, items: int) -> dict[str, Any]:
         "one_visit_rows": True,
         "slots_per_visit": SLOTS,
         "exp_reference": {"exp_display": 1.0, "exp_mailer": 1.0, "exp_discount": discount},
-        "exp_unshown": {"exp_display": 0.0, "exp_mailer": 0.0, "exp_discount": discount},
+        "exp_unshown": {"exp_display": 0.0, "exp_mailer": 0.0, "exp_discount": None},
         "assumed": list(ASSUMED),
     }
 
