@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recenv.agents.export_items import constant
 from recenv.observation import layout
-from recenv.response.features import _PRIOR, N_CROSS
+from recenv.response.features import _PRIOR, N_CROSS, unshown_exposure
 from recenv.state import CART, CLICK, EXPOSURE, MAX_AGE, N_KINDS, PURCHASE, VIEW
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class Response(nn.Module):
         self.register_buffer("bought", constant((weights[1] + weights[2] * policy.revenue).astype(np.float32)))
         self.unshown = options.reward == "incremental"
         shown = _treatment(forward, 1.0, world.exp_reference)
-        not_shown = _treatment(forward, 0.0, world.exp_unshown)
+        without = unshown_exposure(world.exp_reference[None], world.exp_unshown)[0]
+        not_shown = _treatment(forward, 0.0, without)
         self.register_buffer("treat", constant(np.stack([not_shown, shown])))
 
     def forward(self, obs: Tensor, cross: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from recenv.agents.base import BasePolicy, Bools, Floats
 from recenv.agents.dense import DenseResponse
 from recenv.agents.items import ActionTable
 from recenv.observation import layout
-from recenv.response.features import cross_from_full
+from recenv.response.features import cross_from_full, unshown_exposure
 from recenv.state import EXPOSURE
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class ModelGreedyPolicy(BasePolicy):
         incremental = self.options.reward == "incremental"
         treatments = [np.append(np.float32(1.0), world.exp_reference)]
         if incremental:
-            treatments.append(np.append(np.float32(0.0), world.exp_unshown))
+            without = unshown_exposure(world.exp_reference[None], world.exp_unshown)[0]
+            treatments.append(np.append(np.float32(0.0), without))
         if item is None:
             raw = self.dense.logits(obs, treatments)
         else:

@@ -18,6 +18,7 @@ from recenv.env.options import EnvOptions, assumptions
 from recenv.env.prepared import load_world, prepared
 from recenv.env.reward import reward_terms, total, value
 from recenv.observation import bounds, layout, observe
+from recenv.response.features import unshown_exposure
 from recenv.response.forward import Prediction, sigmoid
 from recenv.state import CLICK, EXPOSURE, PURCHASE, Floats, Ints, apply, begin_session, new_state
 
@@ -298,7 +299,7 @@ class Simulator:
             return self._ask(rows, item, copy, treat, slot), None
         # Interleaved, so that what a user's pairs have in common is computed once.
         both = np.repeat(treat, 2, axis=0)
-        both[1::2, 0], both[1::2, 1:] = 0.0, self.world.exp_unshown
+        both[1::2, 0], both[1::2, 1:] = 0.0, unshown_exposure(treat[:, 1:], self.world.exp_unshown)
         pair = [np.repeat(a, 2) for a in (rows, item, copy, slot)]
         result = self._ask(pair[0], pair[1], pair[2], both, pair[3])
         return _every_second(result, 0), _every_second(result, 1)
