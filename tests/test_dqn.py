@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import VectorWrapper
 from helpers_world import small_world
 
 from recenv.agents.base import EnvFactory, entry, load_policy
 from recenv.agents.dqn import DQNConfig, DQNPolicy, PlainDQN
+from recenv.agents.dqn.collect import collect
 from recenv.agents.dqn.learner import greedy_probabilities
 from recenv.agents.dqn.policy import Actor, item_value
 from recenv.agents.dqn.replay import EpisodeReplay
@@ -20,6 +22,8 @@ from recenv.core.errors import ArtefactError, InputError, UnsupportedError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.env.solvable import SolvableVectorEnv
+from recenv.env.vector import RecVectorEnv
+from recenv.env.wrappers import CandidateVector
 from recenv.world import World
 
 SMALL = {"hidden": 32, "rank": 8, "memory_hidden": 16, "envs": 32, "batch": 128, "warmup": 200, "capacity": 5_000}
@@ -300,9 +304,7 @@ def test_reaches_and_holds_the_optimum_of_the_solvable_shop(seed: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
-def test_transitions_are_the_same_in_every_autoreset_mode(mode: str) -> None:
-    from recenv.agents.dqn.collect import collect
-
+def test_no_transition_crosses_a_reset(mode: str) -> None:
     env = SolvableVectorEnv(8, autoreset_mode=mode)
 
     def always(obs: np.ndarray, mask: np.ndarray, progress: float) -> np.ndarray:
@@ -316,6 +318,48 @@ def test_transitions_are_the_same_in_every_autoreset_mode(mode: str) -> None:
     np.testing.assert_allclose(after[:, -1] - obs[:, -1], 1 / 12, atol=1e-6)
     assert len(returns) > 20
     assert sum(returns) <= reward.sum() <= sum(returns) + 8 * 12
+
+
+def _by_environment(mode: str, world: World, k: int | None) -> list[list[tuple[bytes, ...]]]:
+    """The transitions of each of 4 environments, in order, with actions that depend on what is seen and allowed."""
+    base = RecVectorEnv(4, world, autoreset_mode=mode, observation="full", repeats="forbid")
+    env = base if k is None else CandidateVector(base, k)
+    live = np.ones(4, np.bool_)
+
+    def choose(obs: np.ndarray, mask: np.ndarray, progress: float) -> np.ndarray:
+        live[:] = ~base._ended if mode == "NextStep" else True
+        allowed = [np.flatnonzero(row) for row in mask]
+        return np.array([a[int(1_000 * abs(o).sum()) % len(a)] for a, o in zip(allowed, obs)])
+
+    found: list[list[tuple[bytes, ...]]] = [[] for _ in range(4)]
+    for _, batch in collect(env, 4, 300, choose, []):
+        for i, row in enumerate(np.flatnonzero(live)):
+            found[row].append(tuple(np.asarray(getattr(batch, f.name)[i]).tobytes() for f in fields(batch)))
+    return found
+
+
+@pytest.mark.parametrize("k", [None, 60])
+def test_transitions_are_the_same_in_every_autoreset_mode(world: World, k: int | None) -> None:
+    """Bit for bit, masks of ended sessions included: those of the session that ended, not of the next one."""
+    same, then, none = (_by_environment(mode, world, k) for mode in ("SameStep", "NextStep", "Disabled"))
+    for i in range(4):
+        n = min(len(run[i]) for run in (same, then, none))
+        assert n > 40
+        assert same[i][:n] == none[i][:n]
+        assert then[i][:n] == none[i][:n]
+
+
+def test_masks_without_the_last_ones_of_ended_sessions_are_refused() -> None:
+    class Foreign(VectorWrapper):
+        def action_masks(self) -> np.ndarray:
+            return np.ones((self.num_envs, self.single_action_space.n), np.bool_)
+
+    def always(obs: np.ndarray, mask: np.ndarray, progress: float) -> np.ndarray:
+        return np.full(8, 1)
+
+    assert list(collect(Foreign(SolvableVectorEnv(8)), 4, 300, always, []))
+    with pytest.raises(InputError, match="final_masks"):
+        list(collect(Foreign(SolvableVectorEnv(8, autoreset_mode="SameStep")), 4, 300, always, []))
 
 
 def test_plain_policy_saves_loads_and_refuses(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ def collect(env: Any, seed: int, steps: int, choose: Choose, returns: list[float
     """Step `env` until `steps` transitions are seen, yielding (transitions so far, the new ones).
 
     Args:
-        env: a vector environment with flat Box observations; its `action_masks()` (num_envs, A) is used if it has one.
+        env: a vector environment with flat Box observations; its `action_masks()` (num_envs, A) is used if it has one,
+            with `final_masks` (ended, A), what was allowed in the sessions that the last step ended, in mode SameStep.
         seed: of the environment. choose: (obs, mask, progress) -> actions. returns: gets the return of each episode.
 
     Raises:
-        InputError: an autoreset mode that is none of Gymnasium's.
+        InputError: an autoreset mode that is none of Gymnasium's; masks without `final_masks` in mode SameStep.
     """
     mode = _autoreset(env)
     n, n_actions = env.num_envs, int(env.single_action_space.n)
@@ -36,8 +37,10 @@ def collect(env: Any, seed: int, steps: int, choose: Choose, returns: list[float
         after, reward, terminated, truncated, info = env.step(action)
         done = np.asarray(terminated) | np.asarray(truncated)
         after = np.asarray(after, np.float32)
-        final = _final(after, done, info) if mode == "SameStep" else after
-        next_mask = _masks(env, n, n_actions)
+        now = _masks(env, n, n_actions)
+        final, next_mask = after, now
+        if mode == "SameStep" and done.any():
+            final, next_mask = _final(after, done, info), _final_masks(env, now, done)
         # In mode NextStep the step after an end is the reset: its action was ignored.
         batch = Batch(obs, action, np.asarray(reward, np.float32), final, next_mask, np.asarray(terminated)).take(
             np.flatnonzero(live)
@@ -52,8 +55,8 @@ def collect(env: Any, seed: int, steps: int, choose: Choose, returns: list[float
             live = ~ended
         elif mode == "Disabled" and done.any():
             after, _ = env.reset(options={"reset_mask": done})
-            next_mask = _masks(env, n, n_actions)
-        obs, mask = after, next_mask
+            now = _masks(env, n, n_actions)
+        obs, mask = after, now
 
 
 def _autoreset(env: Any) -> str:
@@ -67,11 +70,20 @@ def _autoreset(env: Any) -> str:
 
 def _final(after: NDArray[np.float32], done: NDArray[np.bool_], info: dict[str, Any]) -> NDArray[np.float32]:
     """Observations with the last ones of ended episodes in place of the first ones of the next."""
-    if not done.any():
-        return after
     final = after.copy()
     for row in np.flatnonzero(done):
         final[row] = info["final_obs"][row]
+    return final
+
+
+def _final_masks(env: Any, now: NDArray[np.bool_], done: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Masks with the last ones of ended episodes in place of the first ones of the next."""
+    if not hasattr(env, "action_masks"):
+        return now
+    if not hasattr(env, "final_masks"):
+        raise InputError("action_masks", "come without final_masks in mode SameStep", "Use NextStep or Disabled.")
+    final = now.copy()
+    final[done] = env.final_masks
     return final
 
 

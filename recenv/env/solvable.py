@@ -158,6 +158,8 @@ class SolvableVectorEnv(gym.vector.VectorEnv):  # type: ignore[type-arg]
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._users = Users(num_envs, 0, horizon)
         self._ended = np.zeros(num_envs, np.bool_)
+        self.final_masks = np.ones((0, N_ACTIONS), np.bool_)
+        """Mode `SameStep`: what was still allowed (ended, 9), everything, where the last step ended an episode."""
 
     @property
     def mdp(self) -> FiniteMDP:
@@ -208,6 +210,7 @@ class SolvableVectorEnv(gym.vector.VectorEnv):  # type: ignore[type-arg]
         for row in np.flatnonzero(ended):
             final[row] = observation[row]
         self._users.reset(np.flatnonzero(ended))
+        self.final_masks = np.ones((int(ended.sum()), N_ACTIONS), np.bool_)
         return {"final_obs": final, "_final_obs": ended.copy(), "final_info": {}, "_final_info": ended.copy()}
 
 

@@ -65,7 +65,7 @@ class CandidateSet(gym.Wrapper[Floats, Any, Floats, Any]):
 
 
 class CandidateVector(gym.vector.VectorWrapper):  # type: ignore[type-arg]
-    """The same over a `RecVectorEnv`; `info["final_obs"]` is in the wrapper's space too.
+    """The same over a `RecVectorEnv`; `info["final_obs"]` and `final_masks` are in the wrapper's space too.
 
     Raises:
         InputError: another environment, observation or slate.
@@ -85,6 +85,8 @@ class CandidateVector(gym.vector.VectorWrapper):  # type: ignore[type-arg]
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._actions = np.zeros((self.num_envs, k), np.int64)
         self._valid = np.zeros((self.num_envs, k), bool)
+        self.final_masks: NDArray[np.bool_] = np.zeros((0, k), bool)
+        """Mode `SameStep`: what could still be chosen (ended, k) in the sessions that the last step ended."""
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -110,7 +112,9 @@ class CandidateVector(gym.vector.VectorWrapper):  # type: ignore[type-arg]
         rows = [row for row, obs in enumerate(last) if obs is not None]
         obs = np.stack([last[row] for row in rows])
         result = last.copy()
-        for row, value in zip(rows, self.candidates.describe(obs, self._base.final_masks)):
+        actions, valid = self.candidates.retrieve(obs, self._base.final_masks)
+        self.final_masks = self.candidates.mask(valid)
+        for row, value in zip(rows, self.candidates.observation(obs, actions, valid)):
             result[row] = value
         return result
 
