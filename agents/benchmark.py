@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recenv.agents.base import entry
-from recenv.agents.intervals import clustered_interval, t_interval
+from recenv.agents.intervals import clustered_interval, t_interval, wider
 from recenv.agents.jobs import Contestant, Job, JobResult, run_job
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
@@ -145,12 +145,30 @@ def _check_pairs(scores: Sequence[Scores]) -> None:
                 raise InputError(f"episodes of {other.name}", "start in other states", "Report this: pairing broke.")
 
 
+def value(scores: Scores, term: str, user: NDArray[Any]) -> dict[str, Any]:
+    """Mean in the judge's world with the intervals `seeds`, `episodes` (clustered by user) and the `wider` of the two.
+
+    Over one seed, `wider` is that of `seeds`: no interval.
+    """
+    seeds, episodes = t_interval(scores.means(term)), clustered_interval(scores.episodes(term), user)
+    best = seeds if seeds.low is None else wider(seeds, episodes)
+    return {"seeds": seeds.as_list(), "episodes": episodes.as_list(), "wider": best.as_list()}
+
+
 def difference(a: Scores, b: Scores, term: str, user: NDArray[Any]) -> dict[str, Any]:
-    """a - b in the judge's world: over seeds (t interval), and over all episodes clustered by user."""
+    """a - b in the judge's world: over seeds (t interval), over all episodes clustered by user, the wider of the two.
+
+    Every seed draws from the same users, so the first alone says nothing of others; `above_zero` goes by the wider one.
+    """
     seeds = t_interval(a.means(term) - b.means(term))
     episodes = clustered_interval(a.episodes(term) - b.episodes(term), user)
-    best = seeds if seeds.low is not None else episodes
-    return {"seeds": seeds.as_list(), "episodes": episodes.as_list(), "above_zero": best.above_zero()}
+    best = wider(seeds, episodes)
+    return {
+        "seeds": seeds.as_list(),
+        "episodes": episodes.as_list(),
+        "wider": best.as_list(),
+        "above_zero": best.above_zero(),
+    }
 
 
 def table(scores: Sequence[Scores], judge: World, objective: str) -> list[dict[str, Any]]:
@@ -169,11 +187,13 @@ def users_of(scores: Scores, judge: World) -> NDArray[Any]:
 
 def _row(scores: Scores, logged: Scores, user: NDArray[Any], terms: Sequence[str]) -> dict[str, Any]:
     metrics = [result.judged.metrics() for result in scores.results]
+    values = {term: value(scores, term, user) for term in terms}
     return {
         "agent": scores.name,
         "name": scores.contestant.name,
         "trainable": entry(scores.contestant.name).trainable,
-        "judge": {term: t_interval(scores.means(term)).as_list() for term in terms},
+        "judge": {term: values[term]["wider"] for term in terms},
+        "judge_intervals": values,
         "training_world": {term: t_interval(scores.means(term, "own")).as_list() for term in terms},
         "over_logged": {term: difference(scores, logged, term, user) for term in terms},
         "metrics": {tag: float(np.mean([m[tag] for m in metrics])) for tag in metrics[0]},

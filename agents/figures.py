@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def value_figure(rows: Sequence[dict[str, Any]], term: str) -> Figure:
-    """Value in the judge's world by policy, with 95 % intervals over seeds; the logged policy as a line."""
+    """Value in the judge's world by policy, with the table's 95 % intervals; the logged policy as a line."""
     rows = [row for row in reversed(rows) if term in row["judge"]]
     figure = Figure(figsize=(7.5, 0.35 * len(rows) + 1.2), layout="constrained")
     axes = figure.add_subplot()

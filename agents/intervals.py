@@ -1,4 +1,4 @@
-"""95 % intervals of means: over seeds, and over episodes clustered by user."""
+"""95 % intervals of means: over seeds, over episodes clustered by user, and the wider of the two."""
 
 from __future__ import annotations
 
@@ -66,3 +66,13 @@ def clustered_interval(values: NDArray[Any], cluster: NDArray[Any]) -> Interval:
     deviation = float(np.sqrt(g / (g - 1) * (sums**2).sum()) / len(x))
     half = float(stats.t.ppf(0.975, g - 1)) * deviation
     return Interval(mean, mean - half, mean + half)
+
+
+def wider(seeds: Interval, episodes: Interval) -> Interval:
+    """The wider of two intervals of the same mean; the one that has bounds, where only one has.
+
+    Seeds that all draw from the same users tell nothing of others: what varies over seeds is training and chance. What
+    varies over users is in the interval over episodes, which in turn takes the trained policies as given.
+    """
+    known = [i for i in (seeds, episodes) if i.low is not None and i.high is not None]
+    return max(known, key=lambda i: i.high - i.low, default=seeds)  # type: ignore[operator]

@@ -38,8 +38,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     result = [row["agent"]]
     for term in ("gross", "incremental"):
         if term in row["judge"]:
-            over = row["over_logged"][term]
-            best = over["seeds"] if over["seeds"][1] is not None else over["episodes"]
+            best = row["over_logged"][term]["wider"]
             result += [interval_text(row["judge"][term]), interval_text(best, True) if row["name"] != "logged" else "0"]
         else:
             result += ["unknown", "unknown"]
@@ -52,11 +51,14 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 def header_lines(result: dict[str, Any]) -> list[str]:
     """What a reader must know before the figures."""
-    over = "seeds" if result["seeds"] > 1 else "episodes, clustered by user (one seed)"
+    over = "over episodes, clustered by user (one seed)"
+    if result["seeds"] > 1:
+        over = "the wider of two: over seeds (other training and chance, the same users), and over all episodes "
+        over += "clustered by user (other users)"
     lines = [
         f"Agents trained in world {result['world']}, judged in {result['judge']} (other users, other response model). "
         f"{result['seeds']} seed(s), {result['episodes']} sessions each, the same for every policy; "
-        f"{result['steps']} training steps; 95 % intervals over {over}.",
+        f"{result['steps']} training steps; 95 % intervals: {over}.",
         f"Reward trained for: {result['objective']}. Values are expected reward a session under the judge's response "
         "model: gross counts every response, incremental only what showing adds.",
     ]
@@ -85,7 +87,7 @@ def gain_lines(result: dict[str, Any]) -> list[str]:
     lines = []
     for term in ("gross", "incremental"):
         if term in gain:
-            values = gain[term]["seeds"] if gain[term]["seeds"][1] is not None else gain[term]["episodes"]
+            values = gain[term]["wider"]
             ratio = "" if gain["ratio"][term] is None else f" (ratio {gain['ratio'][term]:.3f})"
             lines.append(
                 f"Planning gain, {term}: {gain['learner']} minus model-greedy {interval_text(values, True)}{ratio}, in "

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers_world import small_world
+from numpy.typing import NDArray
 from scipy import stats
 
 from recenv.agents.base import load_policy
-from recenv.agents.benchmark import BenchmarkSettings
+from recenv.agents.benchmark import BenchmarkSettings, Scores, difference, planning_gain, table, users_of
 from recenv.agents.contest import benchmark
+from recenv.agents.evaluate import Evaluation
 from recenv.agents.intervals import clustered_interval, t_interval
-from recenv.agents.jobs import Contestant
+from recenv.agents.jobs import Contestant, JobResult
+from recenv.agents.report import cells, gain_lines, interval_text
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
 from recenv.core.runs import read_progress, read_run
@@ -69,6 +72,66 @@ def test_clustered_interval_covers() -> None:
     assert naive / 400 < 0.8
 
 
+def _scores(name: str, world: World, gross: NDArray[np.float64]) -> Scores:
+    """A contestant's episodes (seeds, episodes), one a start state in every seed."""
+    k, n = gross.shape
+    empty = np.zeros(0, np.int64)
+
+    def played(row: NDArray[np.float64]) -> Evaluation:
+        totals = {"gross": row, **dict.fromkeys(("revenue", "expected_revenue", "invalid", "left"), np.zeros(n))}
+        shown = np.ones(world.n_items, np.int64)
+        return Evaluation(np.arange(n), np.ones(n, np.int64), row, totals, shown, empty, ())
+
+    who = Contestant(name)
+    return Scores(who, [JobResult(who, name, seed, played(gross[seed]), played(gross[seed]), 0.0) for seed in range(k)])
+
+
+@pytest.mark.parametrize("seeds", [4, 1])
+def test_the_wider_interval_is_shown_and_decides(worlds: tuple[Path, Path], seeds: int) -> None:
+    """Users differ, seeds do not: seeds alone call a difference certain that other users would not bear out."""
+    world = World.load(worlds[1])
+    n = len(world.start.user_id)
+    rng = np.random.default_rng(0)
+    users = np.unique(world.start.user_id, return_inverse=True)[1]
+    effect = rng.normal(size=users.max() + 1)
+    effect += 0.05 - effect[users].mean()
+    logged = 1 + rng.normal(scale=1e-3, size=(seeds, n))
+    contestants = [
+        _scores("logged", world, logged),
+        _scores("model-greedy", world, logged),
+        _scores("linucb", world, logged + effect[users] + rng.normal(scale=1e-3, size=(seeds, n))),
+    ]
+    row = next(r for r in table(contestants, world, "gross") if r["name"] == "linucb")
+    gain = planning_gain(contestants, world, "gross")
+    assert gain is not None
+    for found in (row["over_logged"]["gross"], gain["gross"]):
+        assert found["wider"] == found["episodes"]
+        assert found["wider"][1] < 0 < found["wider"][0]
+        assert not found["above_zero"]
+    values = row["judge_intervals"]["gross"]
+    assert row["judge"]["gross"] == values["wider"] == (values["episodes"] if seeds > 1 else values["seeds"])
+    if seeds > 1:
+        assert row["over_logged"]["gross"]["seeds"][1] > 0, "what the seeds alone say"
+    else:
+        assert row["judge"]["gross"][1:] == [None, None]
+    text = cells(row)
+    assert text[1] == interval_text(values["wider"])
+    assert text[2] == interval_text(row["over_logged"]["gross"]["episodes"], signed=True)
+    result = {"planning_gain": {"learner": "linucb", "chosen_by": "gross", **gain}}
+    assert interval_text(gain["gross"]["episodes"], signed=True) in gain_lines(result)[0]
+
+
+def test_where_seeds_differ_more_than_users_their_interval_is_shown(worlds: tuple[Path, Path]) -> None:
+    world = World.load(worlds[1])
+    n = len(world.start.user_id)
+    logged = _scores("logged", world, np.ones((3, n)))
+    other = _scores("popular", world, np.repeat([[1.5], [2.0], [3.0]], n, axis=1))
+    found = difference(other, logged, "gross", users_of(logged, world))
+    assert found["wider"] == found["seeds"]
+    assert found["seeds"][1] < 0 < found["episodes"][1]
+    assert not found["above_zero"]
+
+
 def test_contestants_are_read_from_the_command_line() -> None:
     assert Contestant.parse("popular") == Contestant("popular")
     who = Contestant.parse("dqn:discount=0.5,double=false")
@@ -115,6 +178,8 @@ def test_benchmark_says_what_is_assumed(result: tuple[Path, dict[str, Any]]) -> 
     for name in ("benchmark.md", "benchmark.html"):
         text = (out / name).read_text()
         assert "ASSUMED" in text
+        assert "the wider of two: over seeds" in text
+        assert "clustered by user (other users)" in text
         assert "personal-popular" in text
         assert "fidelity of w-judge: not measured" in text
     page = (out / "benchmark.html").read_text()
@@ -129,6 +194,7 @@ def test_benchmark_keeps_one_tensorboard_run_a_policy_and_seed(result: tuple[Pat
     out, _ = result
     for folder in ("popular-seed0", "popular-seed1", "logged-seed0", "model-greedy-seed1", "linucb_k=24-seed0"):
         assert read_run(out / "runs" / folder)[1]["complete"]
+        assert json.loads((out / "runs" / folder / "eval.json").read_text())["judged_by"] == "judge world"
     flat = EventAccumulator(str(out / "runs" / "popular-seed0"))
     flat.Reload()
     line = flat.Scalars("shop/gross_value_per_session")
