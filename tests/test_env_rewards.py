@@ -143,6 +143,7 @@ BAD: list[dict[str, Any]] = [
     {"cost": -1.0},
     {"cost": float("inf")},
     {"split": "calibration"},
+    {"split": "test"},
     {"seconds_per_slot": -1},
     {"leave": "always"},
     {"exclude": ["nothing"]},
@@ -183,7 +184,7 @@ def test_unknown_reset_option(world: World) -> None:
 
 
 def test_splits_keep_to_their_start_states(world: World) -> None:
-    for number, split in enumerate(("train", "validation", "test")):
+    for number, split in enumerate(("train", "validation")):
         sim = Simulator(world, 64, EnvOptions(split=split))
         sim.reset(seed=0)
         assert (world.start.split[sim.start_row] == number).all()

@@ -20,7 +20,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "candidates": (None, "logged", "all"),
     "repeats": (None, "forbid", "allow"),
     "invalid_action": ("null", "raise"),
-    "split": ("train", "validation", "test"),
+    "split": ("train", "validation"),
     "leave": (None, "model", "never"),
 }
 WEIGHTS = ("w_click", "w_purchase", "w_revenue")
@@ -48,7 +48,7 @@ class EnvOptions:
         w_purchase: reward of a purchase. None: 1 where the world has purchases.
         w_revenue: reward of one unit of revenue. None: 0.
         cost: cost of each exposure.
-        split: whose start states are used: `train`, `validation` or `test`.
+        split: whose start states are used: `train` or `validation` (no world holds those of the test split).
         seconds_per_slot: seconds by which the clock moves after each slot. None: as the world declares.
         leave: whether users leave by the `model` or `never`. None: by the model where the logs tell.
         exclude: ids of items that are never shown (a business rule).
