@@ -29,6 +29,7 @@ from recenv.core.artefacts import read_json
 from recenv.core.errors import InputError, RecenvError, UnsupportedError
 from recenv.core.render import SLOT_COLUMNS, render
 from recenv.core.runs import versions
+from recenv.env.options import EnvOptions
 from recenv.observation import layout
 from recenv.serving.bundle import feature_hash, layout_hash, seal
 from recenv.serving.choice import RULES
@@ -91,19 +92,27 @@ def exporter(name: str) -> Exporter:
 
 
 def export_bundle(
-    policy: Any, world: World, out: str | Path, seed: int = 0, value: dict[str, Any] | None = None
+    policy: Any,
+    world: World,
+    out: str | Path,
+    seed: int = 0,
+    value: dict[str, Any] | None = None,
+    env: EnvOptions | None = None,
 ) -> dict[str, Any]:
     """Write a bundle of `policy` into a new folder.
 
     Args:
         policy: a registered policy made for `world`. out: folder, missing or empty. seed: of the made-up users of the
             golden pairs. value: what is known of the policy's worth (evaluation or benchmark), for the manifest.
+        env: options of the environment that it was trained in (the defaults where None): whether an item may come twice
+            in a session and which are never shown holds in service too.
 
     Returns:
         the manifest.
 
     Raises:
-        UnsupportedError: the policy does not export. InputError: the folder is not empty, or a copy cannot be rendered.
+        UnsupportedError: the policy does not export, or the world cannot give what `env` asks.
+        InputError: the folder is not empty, a copy cannot be rendered, or an excluded item is not in the catalogue.
         ArtefactError: the graph does not give what torch gives.
     """
     how = exporter(policy.name)
@@ -111,6 +120,7 @@ def export_bundle(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(str(folder), "exists and is not an empty folder", "Choose another --out.")
     check_texts(world)
+    rules = (env or EnvOptions()).resolve(world)
     encoder = world.profile_encoder
     obs = made_up_observations(world.spec, encoder, world.n_copies, GOLDEN, seed)
     mask = made_up_masks(GOLDEN, world.n_actions, seed)
@@ -120,7 +130,7 @@ def export_bundle(
     action = check_graph(module, folder / "policy.onnx", obs, mask)
     save_file({"observation": obs, "mask": mask, "action": action}, folder / "golden.safetensors")
     _write_catalogue(world, folder)
-    return seal(folder, _manifest(policy, world, how, seed, value))
+    return seal(folder, _manifest(policy, world, how, seed, value, rules))
 
 
 def check_texts(world: World) -> None:
@@ -151,7 +161,9 @@ def _write_catalogue(world: World, folder: Path) -> None:
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "catalogue.safetensors")
 
 
-def _manifest(policy: Any, world: World, how: Exporter, seed: int, value: dict[str, Any] | None) -> dict[str, Any]:
+def _manifest(
+    policy: Any, world: World, how: Exporter, seed: int, value: dict[str, Any] | None, rules: EnvOptions
+) -> dict[str, Any]:
     meta, encoder = world.meta, world.profile_encoder
     facts = {"name", "source", "kind", "exposure", "propensity", "dataset_hashes", "responses", "learned", "provenance"}
     return {
@@ -169,7 +181,8 @@ def _manifest(policy: Any, world: World, how: Exporter, seed: int, value: dict[s
         "profile": encoder.to_json(),
         "context_columns": list(world.context_columns),
         "session_gap": int(meta.get("session_gap", _SESSION_GAP)),
-        "repeats": "allow" if world.repeats_logged else "forbid",
+        "repeats": rules.repeats,
+        "exclude": sorted(set(rules.exclude)),
         "currency": str(meta.get("currency") or ""),
         "sizes": {"items": world.n_items, "copies": world.n_copies, "actions": world.n_actions},
         "world": {key: meta[key] for key in sorted(facts & set(meta))} | {"hashes": _world_hashes(world)},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recenv.agents.base import entry, load_policy
-from recenv.agents.training import EVAL_FILE, POLICY_FOLDER, make_policy
+from recenv.agents.training import EVAL_FILE, JUDGE_WORLD, POLICY_FOLDER, make_policy
 from recenv.core.artefacts import file_hash, read_json
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.runs import read_run
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from recenv.agents.base import Policy
 
 
-def policy_of_run(run: Path, world: Path | None = None) -> tuple[Policy, World, dict[str, Any] | None]:
-    """Policy, world and value of a run written by `recenv train` or `recenv benchmark`.
+def policy_of_run(run: Path, world: Path | None = None) -> tuple[Policy, World, EnvOptions, dict[str, Any] | None]:
+    """What a run written by `recenv train` or `recenv benchmark` holds.
 
     Args:
         run: the folder. world: the world's folder, if it was moved since.
+
+    Returns:
+        the policy, its world, the options of the environment that it was trained in (resolved), and its value.
 
     Raises:
         ArtefactError: the run is incomplete, or the world is not the one trained in.
@@ -35,7 +38,8 @@ def policy_of_run(run: Path, world: Path | None = None) -> tuple[Policy, World, 
     if file_hash(folder / "world.json") != trained:
         raise ArtefactError(str(folder), "is not the world of this run", "Give the world that it was trained in.")
     policy = load_policy(run / POLICY_FOLDER, found)
-    return policy, found, run_value(run, str(config["agent"]))
+    env = EnvOptions.build(config["env"]).resolve(found)
+    return policy, found, env, run_value(run, str(config["agent"]))
 
 
 def untrained(name: str, world: Path, seed: int) -> tuple[Policy, World]:
@@ -51,7 +55,10 @@ def untrained(name: str, world: Path, seed: int) -> tuple[Policy, World]:
 
 
 def run_value(run: Path, agent: str) -> dict[str, Any] | None:
-    """The worth of a run's policy: its row of the benchmark around it, with intervals, else its own last evaluation."""
+    """The worth of a run's policy: its row of the benchmark around it, with intervals, else its own last evaluation.
+
+    `judged_by` says in which world: the judge's was fitted on other users than the one that the policy learned in.
+    """
     table = run.parent.parent / "benchmark.json"
     if table.is_file():
         found = read_json(table)
@@ -59,6 +66,11 @@ def run_value(run: Path, agent: str) -> dict[str, Any] | None:
         for row in found["rows"]:
             if row["name"] == name and row["agent"].partition(" (")[2].rstrip(")") == options:
                 kept = {key: row[key] for key in ("agent", "judge", "over_logged")}
-                return {"from": "benchmark", **kept, **{key: found[key] for key in ("seeds", "episodes", "candidates")}}
+                return {
+                    "from": "benchmark",
+                    "judged_by": JUDGE_WORLD,
+                    **kept,
+                    **{key: found[key] for key in ("seeds", "episodes", "candidates")},
+                }
     own = run / EVAL_FILE
     return {"from": "evaluation", **read_json(own)} if own.is_file() else None

@@ -11,7 +11,7 @@ from typing import Any
 from recenv.agents.base import Policy, entry
 from recenv.agents.evaluate import Evaluation, evaluate
 from recenv.agents.tracking import Board, RunLog
-from recenv.agents.training import TrainSettings, finish, learn, validation
+from recenv.agents.training import JUDGE_WORLD, TrainSettings, finish, learn, validation
 from recenv.core.errors import InputError
 from recenv.core.runs import Run
 from recenv.env.prepared import load_world
@@ -107,5 +107,5 @@ def run_job(job: Job) -> JobResult:
     log.close()
     judged = evaluate(policy, judge, validation(settings.env), job.episodes, users, job.envs, samples=3)
     own = evaluate(policy, world, validation(settings.env), job.episodes, users, job.envs)
-    finish(run, board, policy, judged, settings, name)
+    finish(run, board, policy, judged, settings, name, judge, JUDGE_WORLD)
     return JobResult(job.contestant, str(getattr(policy, "label", name)), job.seed, judged, own, seconds)

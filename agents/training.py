@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from recenv.agents.base import EnvFactory, Policy, TrainLog, entry
 from recenv.agents.evaluate import Evaluation, evaluate
+from recenv.agents.intervals import clustered_interval
 from recenv.agents.tracking import Board, RunLog
-from recenv.core.errors import InputError
+from recenv.core.checks import check_seed, check_whole
 from recenv.core.runs import Run
 from recenv.env.options import EnvOptions
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 POLICY_FOLDER = "policy"
 EVAL_FILE = "eval.json"
+TRAINING_WORLD, JUDGE_WORLD = "training world", "judge world"
+"""Where a policy is judged: in the world that it was trained in, or in its judge, fitted on other users."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "episodes", "evaluations"):
-            if getattr(self, name) < 1:
-                raise InputError(name, f"{getattr(self, name)}", "Give a whole number of 1 or more.")
+            check_whole(name, getattr(self, name))
+        check_seed(self.seed)
 
 
 def make_policy(name: str, world: World, env: EnvOptions, config: Mapping[str, Any], seed: int) -> Any:
@@ -87,7 +90,13 @@ def train(
 
     entry(name)
     world = World.load(world_path)
-    config = {"agent": name, "world": str(world_path), **asdict(settings), "config": dict(settings.config)}
+    make_policy(name, world, settings.env, settings.config, settings.seed)  # bad options are refused before a folder is
+    config = {
+        "agent": name,
+        "world": str(Path(world_path).resolve()),
+        **asdict(settings),
+        "config": dict(settings.config),
+    }
     run = Run(out, json.loads(json.dumps(config)), [settings.seed], {"world": world_path})
     board = Board(run.path)
 
@@ -101,7 +110,7 @@ def train(
     policy = learn(name, world, settings, log)
     log.close()
     result = _look(policy, world, settings, 4)
-    finish(run, board, policy, result, settings, name)
+    finish(run, board, policy, result, settings, name, world, TRAINING_WORLD)
     return run.path, result
 
 
@@ -109,8 +118,22 @@ def _look(policy: Policy, world: World, settings: TrainSettings, samples: int) -
     return evaluate(policy, world, validation(settings.env), settings.episodes, settings.seed, samples=samples)
 
 
-def finish(run: Run, board: Board, policy: Policy, result: Evaluation, settings: TrainSettings, name: str) -> None:
-    """Write the policy, its last evaluation and the run's closing entries."""
+def finish(
+    run: Run,
+    board: Board,
+    policy: Policy,
+    result: Evaluation,
+    settings: TrainSettings,
+    name: str,
+    judge: World,
+    judged_by: str,
+) -> None:
+    """Write the policy, its last evaluation and the run's closing entries.
+
+    Args:
+        result: sessions in the world `judge`. judged_by: what that world is to the policy, `TRAINING_WORLD` or
+            `JUDGE_WORLD`.
+    """
     policy.save(run.path / POLICY_FOLDER)
     metrics = result.metrics()
     run.progress(settings.steps, metrics)
@@ -122,5 +145,13 @@ def finish(run: Run, board: Board, policy: Policy, result: Evaluation, settings:
         board.text(f"sessions/{k}", sample, settings.steps)
     board.hparams({"agent": name, "seed": settings.seed, "steps": settings.steps, **settings.config}, metrics)
     board.close()
-    run.write_json(EVAL_FILE, {"metrics": metrics, "episodes": len(result), "users": "validation"})
+    about = {"judged_by": judged_by, "episodes": len(result), "users": "validation"}
+    run.write_json(EVAL_FILE, {**about, "metrics": metrics, "intervals": _intervals(result, judge)})
     run.finish(agent=name)
+
+
+def _intervals(result: Evaluation, judge: World) -> dict[str, list[float | None]]:
+    """[mean, low, high] a session of the values that the world knows: 95 %, clustered by user, the seed being one."""
+    user = judge.start.user_id[result.start_row]
+    terms = [term for term in ("gross", "incremental") if term in result.totals]
+    return {term: clustered_interval(result.totals[term], user).as_list() for term in terms}

@@ -9,6 +9,7 @@ from typing import Any
 from recenv.agents.export import export_bundle
 from recenv.agents.export_run import policy_of_run, untrained
 from recenv.core.errors import InputError
+from recenv.env.options import EnvOptions
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ def run(config: ExportConfig) -> dict[str, Any]:
     """Export; returns the bundle's path, its policy and sizes."""
     if (config.run is None) == (config.policy is None):
         raise InputError("export", "needs either --run or --policy", "Give one of them.")
-    value = None
+    env, value = EnvOptions(), None
     if config.run is not None:
-        policy, world, value = policy_of_run(config.run, config.world)
+        policy, world, env, value = policy_of_run(config.run, config.world)
     elif config.policy is not None and config.world is not None:
         policy, world = untrained(config.policy, config.world, config.seed)
     else:
         raise InputError("export", "--policy without --world", "Give the folder of the world.")
-    manifest = export_bundle(policy, world, config.out, config.seed, value)
+    manifest = export_bundle(policy, world, config.out, config.seed, value, env)
     print(f"wrote {config.out}: {manifest['policy']['label']}, {manifest['sizes']['actions']} actions")
     print(f"serve it: recenv serve --bundle {config.out}")
     return {"bundle": str(config.out), "policy": manifest["policy"], "sizes": manifest["sizes"], "value": value}

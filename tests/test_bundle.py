@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_serving import policy, shared_bundle, tiny_world
+from helpers_serving import NOW, policy, shared_bundle, tiny_world
 from helpers_world import small_world
 from safetensors.numpy import load_file, save_file
 
@@ -28,6 +28,7 @@ from recenv.scripts.export import ExportConfig, run
 from recenv.serving.bundle import FILES, MANIFEST, Bundle, manifest_hash
 from recenv.serving.choice import distribution
 from recenv.serving.golden import made_up_masks, made_up_observations
+from recenv.serving.recommender import Recommender
 from recenv.state import MAX_AGE
 from recenv.world import World, tiny_world_path
 
@@ -212,6 +213,10 @@ def test_runs_export_with_what_they_are_worth(tmp_path: Path) -> None:
     result = run(ExportConfig(out=tmp_path / "b", run=path))
     assert result["value"]["from"] == "evaluation"
     assert result["value"]["episodes"] == 8
+    assert result["value"]["judged_by"] == "training world"
+    mean, low, high = result["value"]["intervals"]["gross"]
+    assert low < mean < high
+    assert mean == pytest.approx(result["value"]["metrics"]["shop/gross_value_per_session"])
     assert Bundle.load(tmp_path / "b").manifest["value"] == result["value"]
     row = {"name": "popular", "agent": "popular", "judge": {"gross": [1.0, 0.5, 1.5]}, "over_logged": {}}
     table = {"rows": [row], "seeds": 2, "episodes": 9, "candidates": "all"}
@@ -219,11 +224,40 @@ def test_runs_export_with_what_they_are_worth(tmp_path: Path) -> None:
     value = run_value(path, "popular")
     assert value is not None
     assert value["judge"]["gross"] == [1.0, 0.5, 1.5]
+    assert value["judged_by"] == "judge world"
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["inputs"]["world"]["sha256"] = "0"
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtefactError, match="not the world of this run"):
         policy_of_run(path)
+
+
+def test_a_bundle_keeps_the_rules_of_the_environment_trained_in(tmp_path: Path) -> None:
+    """What was never shown in training is not recommended, by policy or fallback, and repeats are as they were."""
+    world = tiny_world()
+    assert not world.repeats_logged, "the world itself would forbid them"
+    best = Recommender.load(shared_popular(tmp_path / "plain")).recommend({}, k=3, now=NOW)
+    first, second, _ = (row["item_id"] for row in best)
+    env = EnvOptions(repeats="allow", exclude=(first,), reward_mode="expected")
+    settings = TrainSettings(steps=10, evaluations=1, episodes=8, env=env)
+    path, _ = train("popular", tiny_world_path(), tmp_path / "run", settings, bar=False)
+    run(ExportConfig(out=tmp_path / "b", run=path))
+    loaded = Bundle.load(tmp_path / "b")
+    assert (loaded.manifest["repeats"], loaded.manifest["exclude"]) == ("allow", [first])
+    served = Recommender(loaded)
+    shown = {"item_id": second, "kind": "impression", "timestamp": NOW - 60}
+    rows = served.recommend({}, [shown], k=world.n_items, now=NOW)
+    assert rows[0]["item_id"] == second, "it may come again"
+    assert first not in {row["item_id"] for row in rows}
+    assert len(rows) == world.n_items - 1
+    assert not served.request({}, now=NOW, eligible=[first]).mask[0, 1:].any()
+    with pytest.raises(ArtefactError, match="'gone', which is not in the catalogue"):
+        Bundle.load(_rewritten(tmp_path / "b", tmp_path / "c", exclude=["gone"]))
+
+
+def shared_popular(folder: Path) -> Path:
+    export_bundle(policy("popular"), tiny_world(), folder)
+    return folder
 
 
 def test_export_says_what_is_missing(tmp_path: Path) -> None:

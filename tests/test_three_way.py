@@ -98,7 +98,7 @@ def _profile(world: World) -> NDArray[np.float32]:
 
 
 def _recommender(world: World) -> Recommender:
-    manifest = {"session_gap": GAP, "context_columns": ["ctx_0"], "repeats": "forbid", "policy": {}}
+    manifest = {"session_gap": GAP, "context_columns": ["ctx_0"], "repeats": "forbid", "exclude": [], "policy": {}}
     return Recommender(
         Bundle(
             path=None,  # type: ignore[arg-type]

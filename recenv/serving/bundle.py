@@ -47,7 +47,7 @@ FILES = (
 )
 KEYS = (
     "policy", "layout_hash", "feature_hash", "state", "profile", "context_columns", "session_gap", "repeats",
-    "currency", "world", "fidelity",
+    "exclude", "currency", "world", "fidelity",
 )  # fmt: skip
 """Entries of the manifest without which nothing can be served."""
 GOLDEN_TOLERANCE = 1e-4
@@ -170,6 +170,9 @@ class Bundle:
             raise ArtefactError(where, "other features of the observation than this recenv's", _MEND)
         if self.rule not in RULES:
             raise ArtefactError(where, f"unknown rule of choice {self.rule!r}", _MEND)
+        unknown = [i for i in self.manifest["exclude"] if i not in self.item_index]
+        if unknown:
+            raise ArtefactError(where, f"excludes {unknown[0]!r}, which is not in the catalogue", _MEND)
 
     def _check_golden(self) -> None:
         where = self.path / "golden.safetensors"

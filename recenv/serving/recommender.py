@@ -57,6 +57,7 @@ class Recommender:
             raise InputError("explore", f"{explore!r}", "Give a number from 0 to 1.")
         self.bundle, self.explore = bundle, float(explore)
         self.actions_of = np.searchsorted(bundle.action_item, np.arange(len(bundle.items) + 1))
+        self.never = np.array([bundle.item_index[i] for i in bundle.manifest["exclude"]], np.int64)
         self.popular = np.append(NOTHING, bundle.item_rate[bundle.action_item[1:]]).astype(np.float64)
 
     @classmethod
@@ -83,7 +84,8 @@ class Recommender:
                 (impression, view, cart, click, purchase), `timestamp`, and perhaps `session_id`, `copy_id` and, on
                 impressions, `click` and `purchase`.
             now: the present; the clock's where None (the last event's time in a world whose time is a mere order).
-            eligible: ids of the items that may be shown; all where None. exclude: ids that may not.
+            eligible: ids of the items that may be shown; all where None. exclude: ids that may not. What the bundle
+                excludes (`exclude` of the environment trained in) is never shown.
             seed: of the draw where the policy draws; fresh randomness where None. session_id: the running session;
                 where None, the last one goes on if its last event is not older than the session gap.
             context: `ctx_*` values, 0 where left out.
@@ -172,6 +174,7 @@ class Recommender:
             allowed[known] = value
             if len(known) < len(ids):
                 notes[f"unknown_{name}"] = len(ids) - len(known)
+        allowed[self.never] = False
         return allowed
 
     def _score(self, request: Request) -> tuple[NDArray[np.float64], str]:
