@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,13 @@ def test_normal_numbers_have_mean_zero_and_variance_one() -> None:
     z = rng.normal(5, np.arange(200_000))
     assert abs(z.mean()) < 0.01
     assert abs(z.std() - 1) < 0.01
+
+
+def test_streams_keep_their_numbers_and_each_is_drawn_from() -> None:
+    assert rng.STREAMS == {"start": 1, "click": 2, "purchase": 3, "leave": 4, "choice": 7}
+    environments = Path(rng.__file__).parents[1] / "env"
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(environments.glob("*.py")))
+    assert [name for name in rng.STREAMS if f'"{name}"' not in source] == []
 
 
 def test_negative_words_are_keys_too() -> None:
