@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recenv.core.checks import check_type
 from recenv.core.errors import ArtefactError, InputError
 from recenv.observation import layout
 
@@ -172,12 +173,14 @@ def config_from(kind: type[Config], options: Mapping[str, Any] | None, where: st
     """A configuration dataclass from a mapping of options.
 
     Raises:
-        InputError: an option that the dataclass does not have.
+        InputError: an option that the dataclass does not have, or a value of another type than its own.
     """
-    known = {field.name for field in fields(cast(Any, kind))}
-    unknown = sorted(set(options or {}) - known)
+    known = {field.name: str(field.type) for field in fields(cast(Any, kind))}
+    unknown = sorted(set(options or {}) - set(known))
     if unknown:
         raise InputError(where, f"unknown option {', '.join(unknown)}", f"Choose among {', '.join(sorted(known))}.")
+    for name, value in (options or {}).items():
+        check_type(where, name, known[name], value)
     return kind(**(options or {}))
 
 

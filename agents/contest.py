@@ -7,9 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recenv.agents import figures, report
 from recenv.agents.benchmark import BenchmarkSettings, Scores, run_jobs, summarise
 from recenv.agents.tracking import Board
+from recenv.agents.training import make_policy
+from recenv.core.errors import InputError
 from recenv.core.runs import Run
 from recenv.env.prepared import load_world
 from recenv.trust.summary import summary_lines
@@ -35,8 +39,11 @@ def benchmark(
         UnsupportedError: the worlds' logs cannot give what the options ask.
     """
     env = settings.training.env
+    _check_worlds(world, judge)
     for folder in (world, judge):
         env.resolve(load_world(folder))
+    for who in settings.agents:  # bad options are refused before there is a folder
+        make_policy(who.name, load_world(world), env, who.config, 0)
     config = {"world": str(world), "judge": str(judge), **asdict(settings)}
     config["agents"] = [str(agent) for agent in settings.agents]
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
@@ -49,6 +56,21 @@ def benchmark(
     run.write_text("benchmark.html", _page(result, scores, str(judge), run.path / EVENTS / "figures"))
     run.finish(policies=len(scores))
     return result
+
+
+def _check_worlds(world: str | Path, judge: str | Path) -> None:
+    """The judge must be another world, over the same catalogue and actions.
+
+    Raises:
+        InputError: it is not.
+    """
+    trained, judging = load_world(world), load_world(judge)
+    mend = "Give the folder that `recenv fit` or `recenv copy` wrote beside the world, named like it with -judge"
+    if Path(world).resolve() == Path(judge).resolve():
+        raise InputError("--judge", f"{judge} is the world that trains; a policy is judged in another one", mend)
+    same = trained.items["item_id"].equals(judging.items["item_id"])
+    if not same or not np.array_equal(trained.action_copy, judging.action_copy):
+        raise InputError("--judge", f"{judge} has other items or copies than {world}", mend)
 
 
 def _fidelity(world: str | Path) -> list[str]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy.linalg import cho_factor, cho_solve
 
 from recenv.agents.base import EnvFactory, Floats, TrainLog
 from recenv.agents.candidate_policy import CandidatePolicy, example_descriptions, standard
+from recenv.core.artefacts import write_tensors
 from recenv.core.errors import ArtefactError, InputError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class LinUCBPolicy(CandidatePolicy):
     def save(self, directory: Path) -> None:
         """Write `policy.json` and `linucb.safetensors`."""
         super().save(directory)
-        save_file({"mean": self.mean, "scale": self.scale, "a": self.a, "b": self.b}, Path(directory) / WEIGHTS)
+        write_tensors(Path(directory) / WEIGHTS, {"mean": self.mean, "scale": self.scale, "a": self.a, "b": self.b})
 
     @classmethod
     def load(cls, directory: Path, world: World) -> LinUCBPolicy:

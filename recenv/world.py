@@ -13,9 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from recenv.core.artefacts import check_manifest, check_version, file_hash, manifest_hash, read_json, verify_hashes
+from recenv.core.artefacts import (
+    check_manifest,
+    check_version,
+    file_hash,
+    manifest_hash,
+    read_json,
+    verify_hashes,
+    write_tensors,
+)
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
 from recenv.observation import layout
@@ -165,10 +173,10 @@ class World:
         actions = pa.table({"item": self.action_item, "copy": self.action_copy})
         for name, table in zip(TABLES, (self.items, self.users, self.copies, actions)):
             pq.write_table(table.replace_schema_metadata(None), folder / f"{name}.parquet", compression="zstd")
-        save_file(self._catalogue_arrays(), folder / "catalogue.safetensors")
+        write_tensors(folder / "catalogue.safetensors", self._catalogue_arrays())
         copy = {} if self.copy_effect is None else self.copy_effect.to_arrays()
         arrays = self.response.to_arrays() | {f"copy.{k}": v for k, v in copy.items()}
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / "response.safetensors")
+        write_tensors(folder / "response.safetensors", arrays)
         np.savez_compressed(folder / "start_states.npz", allow_pickle=False, **self.start.to_arrays())
         meta = self.meta | {
             "schema_version": SCHEMA_VERSION,
@@ -188,7 +196,7 @@ class World:
         names = ("item_features", "item_rate", "logged_rates", "segment_centroids", "revenue_per_purchase")
         own = {name: getattr(self, name) for name in (*names, "exp_reference", "exp_unshown")}
         own |= {"item_vectors": self.spec.item_vectors, "item_category": self.spec.item_category}
-        return {name: np.ascontiguousarray(array) for name, array in own.items()}
+        return own
 
     @classmethod
     def load(cls, path: str | Path, verify: bool = True) -> World:

@@ -59,6 +59,9 @@ def _run(command: str, words: list[str]) -> int:
             raise
         print(f"recenv {command}: {error.name} is not installed. Run `pip install 'recenv[all]'`.", file=sys.stderr)
         return BAD_INPUT
+    except OSError as error:
+        print(f"recenv {command}: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print(f"recenv {command}: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -57,7 +57,6 @@ def run(config: DemoConfig) -> dict[str, Any]:
                 source="complete-journey", out=data, items=config.items, households=config.households, seed=config.seed
             )
         )
-        _print_sizes(made)
     with _step("2/6 tables to a world and its judge, on disjoint households"):
         fitted = fit.run(fit.FitConfig(data=data, out=world, seed=config.seed))
     with _step("3/6 copy variants (their effect is assumed: these logs hold no copy)"):
@@ -95,16 +94,6 @@ def _step(title: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     print(f"   ({time.monotonic() - began:.0f} s)", flush=True)
-
-
-def _print_sizes(made: dict[str, Any]) -> None:
-    counts = made["counts"]
-    print(f"  {counts['users']:,} users, {counts['items']:,} items, {counts['sessions']:,} sessions")
-    print(
-        f"  {counts['rows']:,} rows: "
-        + ", ".join(f"{s} {counts[s]:,}" for s in ("train", "calibration", "validation", "test"))
-    )
-    print(f"  set aside: {made['quarantined']}; exposure {made['exposure']}, propensity {made['propensity']}")
 
 
 def _dqn_run(folder: Path) -> Path:

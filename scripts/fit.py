@@ -27,7 +27,7 @@ class FitConfig:
     horizon: int | None = None
     """Slots in a session; from the logs if not given."""
     epochs: int = 5
-    """Most passes of the response model over its rows."""
+    """Passes of the response model over its rows, more where rows are few; early stop."""
     threads: int = 1
     """Torch threads; results repeat for a fixed number. Two threads on busy cores are slower than one."""
 

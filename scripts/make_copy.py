@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recenv.core.checks import check_seed, check_whole
 from recenv.core.render import render
 from recenv.generators.base import make_generator, rows, to_table
 from recenv.generators.guardrails import write_copies
@@ -33,6 +34,8 @@ class CopyConfig:
 
 def run(config: CopyConfig) -> dict[str, Any]:
     """Generate, check, add; returns counts, reasons of rejected lines and a few rendered samples."""
+    check_seed(config.seed)
+    check_whole("variants", config.variants)
     world = World.load(config.world)
     out = config.out or config.world.with_name(f"{config.world.name}-copy")
     currency = str(world.meta.get("currency", ""))
@@ -41,6 +44,10 @@ def run(config: CopyConfig) -> dict[str, Any]:
     accepted, rejected = to_table(made.kept), to_table(made.rejected)
     path = add_copies(config.world, accepted, out, config.seed, rejected=rejected)
     by_id = {row["item_id"]: row for row in items}
+    few = len(items) * config.variants - len(made.kept)
+    print(f"wrote {path}: {len(made.kept):,} lines for {len(items):,} items; their effect is assumed, not learned")
+    if few:
+        print(f"  {few:,} fewer than asked: no more distinct lines passed the guardrails")
     return {
         "world": str(path),
         "items": len(items),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recenv.scripts.cli import COMMANDS, main
+from recenv.world import tiny_world_path
 
 
 def call(*words: str) -> int:
@@ -54,6 +55,15 @@ def test_bad_usage_exits_with_2(words: tuple[str, ...], capsys: pytest.CaptureFi
         (("serve", "--bundle", "nowhere"), "nowhere"),
         (("check", "--env", "No/Such-v0"), "No/Such"),
         (("check", "--kwargs", "[]"), "--kwargs"),
+        (("fit", "--data", "d", "--out", "w", "--seed", "-1"), "seed"),
+        (("fit", "--data", "d", "--out", "w", "--threads", "0"), "threads"),
+        (("fit", "--data", "d", "--out", "w", "--horizon", "-1"), "horizon"),
+        (("copy", "--world", "w", "--variants", "0"), "variants"),
+        (("train", "dqn", "--world", str(tiny_world_path()), "--out", "r", "--seed", "-1"), "seed"),
+        (("train", "dqn:lr=abc", "--world", str(tiny_world_path()), "--out", "r"), "lr"),
+        (("train", "dqn:lr=NaN", "--world", str(tiny_world_path()), "--out", "r"), "lr"),
+        (("train", "popular", "--world", str(tiny_world_path()), "--out", "/proc/r"), "/proc/r"),
+        (("benchmark", "--world", str(tiny_world_path()), "--judge", str(tiny_world_path()), "--out", "b"), "--judge"),
     ],
 )
 def test_bad_input_is_named_and_exits_with_2(
@@ -67,6 +77,8 @@ def test_bad_input_is_named_and_exits_with_2(
     assert call(*words) == 2
     captured = capsys.readouterr()
     assert named in captured.err
+    assert not (tmp_path / "r").exists()
+    assert not (tmp_path / "b").exists()
     assert "Traceback" not in captured.err
 
 

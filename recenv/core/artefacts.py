@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from recenv.core.errors import ArtefactError
 
@@ -56,5 +61,12 @@ def manifest_hash(manifest: dict[str, Any]) -> str:
 
 def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     """Raises ArtefactError where a manifest's content is not that which was written."""
-    if manifest.get("manifest_hash") != manifest_hash(manifest):
+    if "manifest_hash" not in manifest:
+        raise ArtefactError(str(path), "holds no hash of its own: an older recenv wrote it", "Make the folder anew")
+    if manifest["manifest_hash"] != manifest_hash(manifest):
         raise ArtefactError(str(path), "was changed after it was written", "Make the folder anew")
+
+
+def write_tensors(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as safetensors, with any other file's permissions (the library's own writer makes it private)."""
+    Path(path).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recenv.core import rng
+from recenv.core.checks import check_seed, check_whole
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
 from recenv.data.schema import Dataset, require_fittable
@@ -57,6 +58,17 @@ class FitOptions:
     horizon: int | None = None
     seconds_per_slot: int | None = None
     training: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name in ("start_states", "segments"):
+            check_whole(name, getattr(self, name))
+        check_whole("vector_dim", self.vector_dim, 2, 64)
+        for name in ("horizon", "seconds_per_slot"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        if not self.half_life_days > 0:
+            raise InputError("option half_life_days", f"{self.half_life_days}", "Give a number of days above 0.")
 
 
 @dataclass

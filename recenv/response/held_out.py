@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recenv.core.artefacts import read_json
+from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
 from recenv.data.schema import SPLITS as DATA_SPLITS
 from recenv.data.schema import Dataset
@@ -25,6 +26,8 @@ def fidelity_on_test(world_path: str | Path, data: str | Path, seed: int, n_boot
     Raises:
         InputError: the world was fitted on other data, or the data hold no test slice.
     """
+    check_seed(seed)
+    check_whole("bootstraps", n_boot)
     world = World.load(world_path)
     _check_same_data(world, Path(data))
     dataset = Dataset.load(data, splits=DATA_SPLITS)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from recenv.core.checks import check_whole
 from recenv.core.errors import InputError
 from recenv.response.calibrate import calibrate
 from recenv.response.forward import HEADS, ResponseForward
@@ -49,6 +50,10 @@ class TrainConfig:
     item_drop: float = 0.1
     threads: int = 1
     widths: Widths = field(default_factory=Widths)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "least_steps", "patience", "batch", "threads"):
+            check_whole(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
