@@ -130,12 +130,13 @@ def test_null_is_kept_from_the_source_to_the_world() -> None:
     assert data.meta["exp_unshown"] == {"exp_cut": None}
     assert not any("exp_unshown" in line for line in data.meta["assumed"])
     json.dumps(data.meta["exp_unshown"], allow_nan=False)
-    for declared in ({"exp_cut": None}, {}):
-        assert np.isnan(_exp(declared, ["exp_cut"], np.nan)).all()
+    given: list[dict[str, float | None]] = [{"exp_cut": None}, {}]
+    for values in given:
+        assert np.isnan(_exp(values, ["exp_cut"], np.nan)).all()
     np.testing.assert_array_equal(_exp({"b": 2.0}, ["a", "b"], 0.0), np.array([0.0, 2.0], np.float32))
     events = {"path": "log.csv", "columns": {"user_id": "u", "item_id": "i", "timestamp": "t", "kind": "k"}}
-    declared = Mapping.model_validate({"events": events, "exp_unshown": {"exp_cut": None}})
-    assert declared.meta()["exp_unshown"] == {"exp_cut": None}
+    mapping = Mapping.model_validate({"events": events, "exp_unshown": {"exp_cut": None}})
+    assert mapping.meta()["exp_unshown"] == {"exp_cut": None}
 
 
 @pytest.mark.parametrize("key", ["exp_reference", "exp_unshown"])
