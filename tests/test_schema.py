@@ -149,7 +149,7 @@ def test_meta_says_what_is_known_and_what_is_assumed(data: Dataset) -> None:
 def test_treatment_has_reference_values() -> None:
     log = attributed()
     log.events["exp_mail"] = np.tile([0.0, 1.0], len(log.events) // 2)
-    meta = build(log).meta
+    meta = build(log, ALL_TRAIN).meta
     assert (meta["exp_reference"], meta["exp_unshown"]) == ({"exp_mail": 0.5}, {"exp_mail": 0.0})
     declared = build(RawTables(log.events, meta={"exp_reference": {"exp_mail": 1.0}}, attributed=True)).meta
     assert declared["exp_reference"] == {"exp_mail": 1.0}
