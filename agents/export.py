@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save_file
 from torch import nn
 
 from recenv.agents.base import REGISTRY
@@ -25,7 +24,7 @@ from recenv.agents.export_items import (
     PersonalPopularScores,
     SegmentWeights,
 )
-from recenv.core.artefacts import read_json
+from recenv.core.artefacts import read_json, write_tensors
 from recenv.core.errors import InputError, RecenvError, UnsupportedError
 from recenv.core.render import SLOT_COLUMNS, render
 from recenv.core.runs import versions
@@ -128,7 +127,7 @@ def export_bundle(
     module = Masked(how.scores(policy)).eval()
     write_onnx(module, obs, mask, folder / "policy.onnx")
     action = check_graph(module, folder / "policy.onnx", obs, mask)
-    save_file({"observation": obs, "mask": mask, "action": action}, folder / "golden.safetensors")
+    write_tensors(folder / "golden.safetensors", {"observation": obs, "mask": mask, "action": action})
     _write_catalogue(world, folder)
     return seal(folder, _manifest(policy, world, how, seed, value, rules))
 
@@ -158,7 +157,7 @@ def _write_catalogue(world: World, folder: Path) -> None:
         "item_category": world.spec.item_category,
         "item_rate": world.item_rate.astype(np.float32),
     }
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "catalogue.safetensors")
+    write_tensors(folder / "catalogue.safetensors", arrays)
 
 
 def _manifest(

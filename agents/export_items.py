@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recenv.agents.baselines import popularity
+from recenv.agents.knn import TIE
 from recenv.core.errors import UnsupportedError
 from recenv.observation import layout
 from recenv.serving.choice import NOTHING
@@ -141,7 +142,7 @@ class NeighbourScores(MemoryScores):
     similarity: Tensor
 
     def __init__(self, policy: KNNPolicy) -> None:
-        super().__init__(policy.world, 1e-9)
+        super().__init__(policy.world, TIE)
         n = policy.world.n_items
         if n > MAX_DENSE_ITEMS:
             raise UnsupportedError(

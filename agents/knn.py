@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _BLOCK = 512
 
 
+TIE = 1e-4
+"""Weight of popularity between items of one similarity: small, but not lost in the served graph's float32."""
+
+
 @dataclass(frozen=True)
 class KNNConfig:
     """Settings of the nearest-neighbour policies.
@@ -59,7 +63,7 @@ class KNNPolicy(BestItemPolicy):
 
     def __init__(self, world: World, config: Mapping[str, Any] | None = None, seed: int = 0) -> None:
         super().__init__(world, config, seed)
-        self.popularity = popularity(world) * 1e-9
+        self.popularity = popularity(world) * TIE
         self.similarity = similarities(user_items(world), self.measure, self.config)
 
     def scores(self, obs: Floats, allowed: Bools) -> NDArray[Any]:

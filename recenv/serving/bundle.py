@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from recenv.core.artefacts import check_version, file_hash, read_json, verify_hashes
+from recenv.core.artefacts import check_version, file_hash, manifest_hash, read_json, verify_hashes
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import ArtefactError, InputError
 from recenv.observation import FEATURE_BOUND, SESSION_FEATURES, bounds, layout
@@ -201,11 +201,6 @@ def layout_hash(spec: StateSpec) -> str:
 def feature_hash(encoder: ProfileEncoder) -> str:
     """SHA-256 of what stands in the slices: event kinds, session features, caps, the profile's columns."""
     return _digest([KINDS, SESSION_FEATURES, MAX_AGE, MAX_COUNT, FEATURE_BOUND, encoder.to_json()])
-
-
-def manifest_hash(manifest: dict[str, Any]) -> str:
-    """SHA-256 of a manifest without its own hash."""
-    return _digest({key: value for key, value in manifest.items() if key != "manifest_hash"})
 
 
 def seal(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
