@@ -11,7 +11,8 @@ from recenv.core.checks import check_seed, check_whole
 from recenv.core.render import render
 from recenv.generators.base import make_generator, rows, to_table
 from recenv.generators.guardrails import write_copies
-from recenv.world import World, add_copies
+from recenv.variants import add_copies
+from recenv.world import World
 
 
 @dataclass(frozen=True)

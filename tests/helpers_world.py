@@ -13,7 +13,8 @@ from recenv.response.features import N_CROSS
 from recenv.response.forward import SHAPES, ResponseForward, item_tables
 from recenv.start import StartStates, pack
 from recenv.state import CLICK, PURCHASE, VIEW, StateSpec, UserState, apply, begin_session, new_state
-from recenv.world import World, action_table, with_copies
+from recenv.variants import action_table, with_copies
+from recenv.world import World
 
 DAY = 86_400
 CLOCK = 1_500_000_000

@@ -28,7 +28,8 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         HEAVY,
     ),
     "recenv/response": (
-        (*STATE, "recenv.start", "recenv.world", "recenv.data", "recenv.response", "recenv.__version__"),
+        (*STATE, "recenv.start", "recenv.world", "recenv.variants", "recenv.data", "recenv.response",
+         "recenv.__version__"),
         (*HEAVY, "numba", "gymnasium"),
     ),
     "recenv/trust": (("recenv.core", "recenv.response.forward", "recenv.response.rows", "recenv.trust"),

@@ -19,7 +19,8 @@ from recenv.env.shop import RecEnv
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.held_out import fidelity_on_test
 from recenv.response.train import TrainConfig
-from recenv.world import FILES, World, action_table, add_copies, judge_path, tiny_world_path, with_copies
+from recenv.variants import action_table, add_copies, with_copies
+from recenv.world import FILES, World, judge_path, tiny_world_path
 
 
 @pytest.fixture

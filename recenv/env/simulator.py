@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from recenv.core import rng
 from recenv.core.errors import InputError
-from recenv.env import slate
 from recenv.env.draws import uniforms
 from recenv.env.learned import LearnedResponse, ResponseProtocol
 from recenv.env.masks import Masks
 from recenv.env.options import EnvOptions, assumptions
+from recenv.env.outcomes import draw_slate
 from recenv.env.prepared import load_world, prepared
 from recenv.env.reward import reward_terms, total, value
 from recenv.observation import bounds, layout, observe
@@ -228,7 +228,7 @@ class Simulator:
         shown = (items >= 0) & ~again
         prediction, unshown = self._predict(items, copies, shown)
         u = self._uniforms()
-        amounts, click, purchase, leave = self._draw(prediction, unshown, items, shown, u)
+        amounts, click, purchase, leave = draw_slate(self.world, self.options, prediction, unshown, items, shown, u)
         exposures = (items >= 0).sum(axis=1) + (~allowed).sum(axis=1)
         amounts["cost"] = self.options.cost * exposures.astype(np.float64)
         self._values(amounts)
@@ -314,42 +314,6 @@ class Simulator:
             return prepared(self.world).offered_exposure(self.start_row[rows], item)
         return np.broadcast_to(self.world.exp_reference, (len(rows), len(self.world.exp_reference)))
 
-    def _draw(
-        self,
-        prediction: Prediction | None,
-        unshown: Prediction | None,
-        items: Ints,
-        shown: NDArray[np.bool_],
-        u: NDArray[np.float64],
-    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
-        """Expected and sampled amounts (N,), sampled click and purchase (N, k), leave logit (N,)."""
-        k, world = self.options.slate, self.world
-        spread = _Spread(shown)
-        click, given = spread.root_and_rest(prediction)  # (N, k) P(root), P(purchase | root)
-        hit = slate.sample(self.options.slate_response, click, u[:, :k], u[:, 2 * k : 3 * k])
-        chance = slate.marginal(self.options.slate_response, click)
-        amounts: dict[str, NDArray[np.float64]] = {}
-        no = np.zeros(shown.shape, bool)
-        sampled_click = hit if "click" in world.responses else no
-        clicks = "click" in world.responses
-        bought = (hit & (u[:, k : 2 * k] < given) if clicks else hit) if "purchase" in world.responses else no
-        expected = {"click": chance, "purchase": chance * given if clicks else chance}
-        without = spread.marginals(unshown, clicks) if world.has_unshown else {}
-        drawn = {"click": sampled_click, "purchase": bought}
-        for name in ("click", "purchase"):
-            if name in world.responses:
-                amounts[name] = drawn[name].sum(axis=1).astype(np.float64)
-                amounts[f"expected_{name}"] = expected[name].sum(axis=1)
-                if world.has_unshown:
-                    amounts[f"unshown_{name}"] = without[name].sum(axis=1)
-        if "revenue" in world.responses:
-            price = np.where(items >= 0, world.revenue_per_purchase[items], 0.0).astype(np.float64)
-            amounts["revenue"] = (bought * price).sum(axis=1)
-            amounts["expected_revenue"] = (expected["purchase"] * price).sum(axis=1)
-            if world.has_unshown:
-                amounts["unshown_revenue"] = (without["purchase"] * price).sum(axis=1)
-        return amounts, sampled_click, bought, spread.mean_leave(prediction)
-
     def _uniforms(self) -> NDArray[np.float64]:
         """(N, 3k + 1): of the root response, the purchase and the choice of each slot, and of leaving."""
         return uniforms(self.seed, self.index, self.episode, self.step_count, self._streams, self._slots)
@@ -368,39 +332,6 @@ class Simulator:
         logit = np.where(known, response.leave_logit, 0.0) + weights[0] * response.click.any(axis=1)
         chance = sigmoid(logit + weights[1] * response.purchase.any(axis=1))
         return known & (response.leave_draw < chance)
-
-
-class _Spread:
-    """Puts predictions of the shown pairs back into (N, k) tables."""
-
-    def __init__(self, shown: NDArray[np.bool_]) -> None:
-        self.shown = shown
-
-    def table(self, values: Floats | None, fill: float = 0.0) -> NDArray[np.float64]:
-        result = np.full(self.shown.shape, fill)
-        if values is not None:
-            result[self.shown] = values
-        return result
-
-    def root_and_rest(self, prediction: Prediction | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """P(click) and P(purchase | click), or P(purchase) and 1 where clicks are unknown; 0 where nothing is shown."""
-        if prediction is None:
-            return self.table(None), self.table(None)
-        if prediction.click is None:
-            return self.table(prediction.purchase), self.shown.astype(np.float64)
-        return self.table(prediction.click), self.table(prediction.purchase)
-
-    def marginals(self, prediction: Prediction | None, clicks: bool) -> dict[str, NDArray[np.float64]]:
-        root, given = self.root_and_rest(prediction)
-        return {"click": root, "purchase": root * given if clicks else root}
-
-    def mean_leave(self, prediction: Prediction | None) -> NDArray[np.float64]:
-        """(N,) mean leave logit over the slots shown, NaN where there is none."""
-        if prediction is None or prediction.leave_logit is None:
-            return np.full(len(self.shown), np.nan)
-        count = self.shown.sum(axis=1)
-        mean = self.table(prediction.leave_logit).sum(axis=1) / np.maximum(count, 1)
-        return np.where(count > 0, mean, np.nan)
 
 
 def _repeated(items: Ints) -> NDArray[np.bool_]:

@@ -26,7 +26,8 @@ from recenv.response.starts import choose_sessions, start_states
 from recenv.response.train import Folds, TrainConfig, train
 from recenv.state import StateSpec
 from recenv.trust.fidelity import item_rate_baseline, quick_fidelity
-from recenv.world import World, action_table, judge_path, nearest, with_copies
+from recenv.variants import action_table, with_copies
+from recenv.world import World, judge_path, nearest
 
 ROLES = ("train", "judge")
 ENOUGH_POSITIVES = 50

@@ -1,0 +1,88 @@
+"""Copy variants in a world: the action table of items and copies, and worlds with more copies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from recenv.core.errors import InputError
+from recenv.response.copy_effect import CopyEffect
+from recenv.world import World, judge_path
+
+
+def action_table(n_items: int, copy_item: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Actions for a catalogue: 0 shows nothing, then each item with each of its copies, or bare where it has none.
+
+    Args:
+        copy_item: (n_copies,) int32, the item of each copy; -1 for a copy that fits every item.
+    """
+    shared = np.flatnonzero(copy_item < 0)
+    item, copy = [-1], [-1]
+    for i in range(n_items):
+        own = np.concatenate([np.flatnonzero(copy_item == i), shared])
+        copies = own.tolist() or [-1]
+        item += [i] * len(copies)
+        copy += copies
+    return np.array(item, np.int32), np.array(copy, np.int32)
+
+
+def with_copies(world: World, copies: pa.Table, seed: int, world_seed: int) -> World:
+    """The world with these copies, after its own, in its action table and an assumed effect of each.
+
+    A copy whose id the world has already is left as it is.
+
+    Raises:
+        InputError: a copy names an item that the world does not have.
+    """
+    index = {item_id: i for i, item_id in enumerate(world.items["item_id"].to_pylist())}
+    known = set(world.copies["copy_id"].to_pylist())
+    fresh = copies.filter(pa.array([c not in known for c in copies["copy_id"].to_pylist()], pa.bool_()))
+    # Appended, never replaced: the users' histories name copies by their row.
+    copies = pa.concat_tables([world.copies, fresh], promote_options="permissive") if world.n_copies else fresh
+    copy_item = np.full(copies.num_rows, -1, np.int32)
+    for row, item_id in enumerate(copies["item_id"].to_pylist()):
+        if item_id is not None and item_id not in index:
+            raise InputError(f"copies row {row}", f"item {item_id!r} is not in the world", "Remove the row")
+        copy_item[row] = -1 if item_id is None else index[item_id]
+    item, copy = action_table(world.n_items, copy_item)
+    effect = CopyEffect.assume(
+        copies,
+        n_segments=len(world.segment_centroids),
+        n_categories=world.spec.n_categories,
+        seed=seed,
+        world_seed=world_seed,
+    )
+    assumed = [line for line in world.meta["assumed"] if not line.startswith("copy effect")]
+    meta = world.meta | {
+        "assumed": [*assumed, "copy effect: every part (see copy_effect), none of it learned from these logs"],
+        "copy_label": "assumed",
+    }
+    return replace(world, meta=meta, copies=copies, action_item=item, action_copy=copy, copy_effect=effect, path=None)
+
+
+def add_copies(
+    path: str | Path, copies: pa.Table, out: str | Path, seed: int = 0, rejected: pa.Table | None = None
+) -> Path:
+    """Write the world at `path` with copies as a new world at `out`, and its judge, if there is one, beside it.
+
+    World and judge share a(text) and the style terms; e(text), which no model knows beforehand, is drawn for each anew.
+    """
+    for world_seed, source, target in ((1, Path(path), Path(out)), (2, judge_path(path), judge_path(out))):
+        if source.exists():
+            made = with_copies(World.load(source), copies, seed, world_seed=1000 * (seed + 1) + world_seed)
+            made.save(target)
+            _copy_reports(source, target)
+            if rejected is not None and rejected.num_rows:
+                pq.write_table(rejected, target / "copies_rejected.parquet", compression="zstd")
+    return Path(out)
+
+
+def _copy_reports(source: Path, target: Path) -> None:
+    for name in ("fidelity.json",):
+        if (source / name).exists():
+            (target / name).write_bytes((source / name).read_bytes())
