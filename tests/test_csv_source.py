@@ -126,6 +126,18 @@ def test_event_stream_with_recommendations_in_between(tmp_path: Path) -> None:
     assert data.meta["counts"]["clicks_joined"] == 1
 
 
+def test_kinds_of_no_use_are_set_aside_when_told(tmp_path: Path) -> None:
+    write_stream(tmp_path)
+    frame = pd.read_csv(tmp_path / "events.csv", dtype=str)
+    frame.loc[len(frame)] = {**frame.iloc[0].to_dict(), "event": "scroll"}
+    frame.to_csv(tmp_path / "events.csv", index=False)
+    with pytest.raises(InputError, match=r"events.csv events row 14 .*'scroll'.*null"):
+        prepare(tmp_path, STREAM)
+    kinds = STREAM["events"]["kinds"] | {"scroll": None}
+    data = prepare(tmp_path, STREAM | {"events": STREAM["events"] | {"kinds": kinds}})
+    assert data.meta["quarantined"]["kind_missing"] == 1
+
+
 def test_flat_files_with_their_own_split(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for name, rows in (("train", 500), ("val", 100), ("test", 120)):

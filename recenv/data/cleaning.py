@@ -182,8 +182,11 @@ def _words(raw: pd.DataFrame, name: str, words: tuple[str, ...]) -> pd.Categoric
     unknown = values.notna() & ~values.isin(words)
     if unknown.any():
         row = int(np.argmax(unknown.to_numpy()))
-        where = f"events row {row} column {name!r}"
-        raise InputError(where, f"unknown value {shorten(values.iloc[row])}", f"Map it to one of {', '.join(words)}.")
+        place = f"{raw[SOURCE].iloc[row]} " if SOURCE in raw else ""
+        where = f"{place}events row {int(raw[ROW].iloc[row]) + 1 if ROW in raw else row} column {name!r}"
+        drop = ", or to null to set such rows aside" if name == "kind" else ""
+        mend = f"Map it to one of {', '.join(words)}{drop}."
+        raise InputError(where, f"unknown value {shorten(values.iloc[row])}", mend)
     return pd.Categorical(values, categories=list(words))
 
 

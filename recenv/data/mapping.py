@@ -6,7 +6,8 @@
        "columns": {"user_id": "cust", "item_id": "sku", "timestamp": "when", "session_id": "visit"},
                                                   ours: theirs; exp_* and ctx_* columns too
        "constants": {"kind": "impression", "propensity": 0.3333, "split": "train"},
-       "kinds": {"addtocart": "cart"},            their kind: ours (impression opportunity view cart click purchase)
+       "kinds": {"addtocart": "cart"},            their kind: ours (impression opportunity view cart click purchase),
+                                                  or null: rows of that kind are set aside and counted
        "values": {"item_id": {"No E-Mail": "__none__"}},   any other value to be renamed, by our column
        "time_unit": "iso",                        iso | s | ms (since 1970) | order (whole numbers)
        "delimiter": ",", "encoding": "utf-8", "missing": [""]},    cells that mean "not recorded"
@@ -88,7 +89,7 @@ class FileTable(Model):
 class EventTable(FileTable):
     """One file of events."""
 
-    kinds: dict[str, str] = Field(default_factory=dict)
+    kinds: dict[str, str | None] = Field(default_factory=dict)
     time_unit: Literal["iso", "s", "ms", "order"] = "iso"
 
     @model_validator(mode="after")

@@ -133,7 +133,7 @@ def _values(table: EventTable, raw: pd.DataFrame, name: str) -> pd.Series:
     return _renamed(raw[source], rename)
 
 
-def _renamed(values: pd.Series, rename: dict[str, str]) -> pd.Series:
+def _renamed(values: pd.Series, rename: dict[str, Any]) -> pd.Series:
     if not rename:
         return values
     codes, known = pd.factorize(values)
