@@ -156,7 +156,8 @@ class World:
             f"{self.n_items} items, {self.n_copies} copies, {self.n_actions} actions, {len(self.start)} start states",
             f"responses: {', '.join(self.responses)}; {slots}",
             "learned: " + "; ".join(m["learned"]),
-            "assumed: " + "; ".join(m["assumed"]),
+            "assumed:",
+            *(f"  - {line.rstrip('.')}" for line in m["assumed"]),
         ]
         return "\n".join(lines)
 
