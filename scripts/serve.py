@@ -29,11 +29,11 @@ def run(config: ServeConfig) -> dict[str, Any]:
     """Serve until interrupted; running requests are answered first."""
     recommender = Recommender.load(config.bundle, config.explore)
     url = f"http://{config.host}:{config.port}"
-    print(f"serving {recommender.bundle.policy_name} from {config.bundle} at {url}", flush=True)
+    message = f"serving {recommender.bundle.policy_name} from {config.bundle} at {url}"
     # uvicorn finishes the running requests, then raises the signal again: here that is no reason to fail.
     previous = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        serve(recommender, config.host, config.port)
+        serve(recommender, config.host, config.port, lambda: print(message, flush=True))
     finally:
         signal.signal(signal.SIGTERM, previous)
     return {"bundle": str(config.bundle), "url": url, "policy": recommender.bundle.policy_name}

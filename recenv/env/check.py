@@ -68,7 +68,7 @@ def check(env_id: str, kwargs: Mapping[str, Any] | None = None, seed: int = 0, s
     try:
         make().close()
     except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
-        raise InputError(f"--env {env_id}", str(error), "Give a registered id, or MODULE:ID.") from error
+        raise InputError(f"--env {env_id}", str(error).rstrip(".?!"), "Give a registered id, or MODULE:ID.") from error
     checks: dict[str, Callable[[], None]] = {
         "gymnasium": lambda: _gymnasium(make),
         "stable_baselines3": lambda: _sb3(make),

@@ -52,8 +52,9 @@ class TrainConfig:
     widths: Widths = field(default_factory=Widths)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "least_steps", "patience", "batch", "threads"):
+        for name in ("epochs", "patience", "batch", "threads"):
             check_whole(name, getattr(self, name))
+        check_whole("least_steps", self.least_steps, 0)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,14 +81,20 @@ def create_app(recommender: Recommender) -> FastAPI:
     return app
 
 
-def serve(recommender: Recommender, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve until SIGINT or SIGTERM; running requests are answered first.
+def serve(
+    recommender: Recommender,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    listening: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; running requests are answered first. `listening` is called once the port is ours.
 
     Raises:
         InputError: the address cannot be listened on.
     """
-    with _listen(host, port) as listening:
-        _server(recommender).run(sockets=[listening])
+    with _listen(host, port) as bound:
+        listening()
+        _server(recommender).run(sockets=[bound])
 
 
 @contextmanager
