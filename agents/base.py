@@ -21,7 +21,8 @@ from recenv.core.errors import ArtefactError, InputError
 from recenv.observation import layout
 
 if TYPE_CHECKING:
-    from recenv.env.simulator import EnvOptions, Simulator
+    from recenv.env.options import EnvOptions
+    from recenv.env.simulator import Simulator
     from recenv.world import World
 
 Floats = NDArray[np.float32]

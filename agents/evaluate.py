@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from recenv.agents.base import Policy
 from recenv.env.ansi import happened, what, who
 from recenv.env.options import EnvOptions
+from recenv.env.outcomes import Outcome
 from recenv.env.prepared import prepared
-from recenv.env.simulator import Outcome, Simulator
+from recenv.env.simulator import Simulator
 
 if TYPE_CHECKING:
     from recenv.env.learned import ResponseProtocol

@@ -8,7 +8,8 @@ from recenv.core.errors import InputError
 from recenv.core.render import render as render_copy
 
 if TYPE_CHECKING:
-    from recenv.env.simulator import Outcome, Simulator
+    from recenv.env.outcomes import Outcome
+    from recenv.env.simulator import Simulator
 
 
 def render_session(sim: Simulator, row: int, last: Outcome | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,37 @@ from recenv.state import Floats, Ints
 
 if TYPE_CHECKING:
     from recenv.world import World
+
+
+@dataclass
+class Response:
+    """What one slot of N sessions brings, before the users move on.
+
+    items, copies (N, k) int32, -1 where nothing is shown; shown (N, k) bool: slots that get a response; click, purchase
+    (N, k) bool, sampled; leave_logit (N,), NaN where unknown; leave_draw (N,) uniform; amounts (N,) by name, as in
+    `Simulator.step`.
+    """
+
+    items: NDArray[np.int32]
+    copies: NDArray[np.int32]
+    shown: NDArray[np.bool_]
+    click: NDArray[np.bool_]
+    purchase: NDArray[np.bool_]
+    leave_logit: NDArray[np.float64]
+    leave_draw: NDArray[np.float64]
+    amounts: dict[str, NDArray[np.float64]]
+
+
+@dataclass
+class Outcome:
+    """Result of a step: obs (N, size) float32 (an ended session's last one is its own user's), reward (N,) float64,
+    terminated and truncated (N,) bool, info: arrays of N rows. The simulator keeps none of these arrays."""
+
+    obs: Floats
+    reward: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    info: dict[str, Any]
 
 
 def draw_slate(

@@ -12,7 +12,8 @@ from recenv.core.errors import InputError
 from recenv.env.ansi import render_session
 from recenv.env.learned import ResponseProtocol
 from recenv.env.options import EnvOptions
-from recenv.env.simulator import Outcome, Simulator, make_simulator
+from recenv.env.outcomes import Outcome
+from recenv.env.simulator import Simulator, make_simulator
 from recenv.state import Floats
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from recenv.env.draws import uniforms
 from recenv.env.learned import LearnedResponse, ResponseProtocol
 from recenv.env.masks import Masks
 from recenv.env.options import EnvOptions, assumptions
-from recenv.env.outcomes import draw_slate
+from recenv.env.outcomes import Outcome, Response, draw_slate
 from recenv.env.prepared import load_world, prepared
 from recenv.env.reward import reward_terms, total, value
 from recenv.observation import bounds, layout, observe
@@ -27,37 +27,6 @@ if TYPE_CHECKING:
 
 _NEVER_ENDED = -1
 _DRAWS = ("click", "purchase", "choice")
-
-
-@dataclass
-class Response:
-    """What one slot of N sessions brings, before the users move on.
-
-    items, copies (N, k) int32, -1 where nothing is shown; shown (N, k) bool: slots that get a response; click, purchase
-    (N, k) bool, sampled; leave_logit (N,), NaN where unknown; leave_draw (N,) uniform; amounts (N,) by name, as in
-    `Simulator.step`.
-    """
-
-    items: NDArray[np.int32]
-    copies: NDArray[np.int32]
-    shown: NDArray[np.bool_]
-    click: NDArray[np.bool_]
-    purchase: NDArray[np.bool_]
-    leave_logit: NDArray[np.float64]
-    leave_draw: NDArray[np.float64]
-    amounts: dict[str, NDArray[np.float64]]
-
-
-@dataclass
-class Outcome:
-    """Result of a step: obs (N, size) float32 (an ended session's last one is its own user's), reward (N,) float64,
-    terminated and truncated (N,) bool, info: arrays of N rows. The simulator keeps none of these arrays."""
-
-    obs: Floats
-    reward: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    info: dict[str, Any]
 
 
 class Simulator:

@@ -14,8 +14,9 @@ from recenv.env.ansi import render_session
 from recenv.env.autoreset import AutoresetMode, autoreset_mode
 from recenv.env.learned import ResponseProtocol
 from recenv.env.options import EnvOptions
+from recenv.env.outcomes import Outcome
 from recenv.env.shop import SEED_BOUND, action_space, check_render_mode, named, start_rows_of
-from recenv.env.simulator import Outcome, make_simulator
+from recenv.env.simulator import make_simulator
 from recenv.state import Floats
 
 if TYPE_CHECKING:
