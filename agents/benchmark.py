@@ -215,7 +215,9 @@ def planning_gain(scores: Sequence[Scores], judge: World, objective: str) -> dic
     terms: list[str] = [t for t in ("gross", "incremental") if t in greedy.results[0].judged.totals]
     ratio = {t: _ratio(best.means(t).mean(), greedy.means(t).mean()) for t in terms}
     gains: dict[str, Any] = {t: difference(best, greedy, t, user) for t in terms}
-    return {"learner": best.name, "chosen_by": f"{objective} in the training world", "ratio": ratio, **gains}
+    over = {s.name: {t: difference(best, s, t, user) for t in terms} for s in scores if s is not best}
+    chosen = f"{objective} in the training world"
+    return {"learner": best.name, "chosen_by": chosen, "ratio": ratio, "over": over, **gains}
 
 
 def _ratio(a: float, b: float) -> float | None:

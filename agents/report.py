@@ -93,6 +93,8 @@ def gain_lines(result: dict[str, Any]) -> list[str]:
                 f"Planning gain, {term}: {gain['learner']} minus model-greedy {interval_text(values, True)}{ratio}, in "
                 f"the judge's world; the learner chosen by {gain['chosen_by']}."
             )
+            over = (f"{name} {interval_text(found[term]['wider'], True)}" for name, found in gain["over"].items())
+            lines.append(f"{gain['learner']} minus each other policy, paired, {term}: {'; '.join(over)}.")
     return lines
 
 

@@ -229,3 +229,11 @@ def test_train_command_writes_a_run_that_loads(worlds: tuple[Path, Path], tmp_pa
         run_train(config)
     with pytest.raises(InputError, match="steps"):
         run_train(replace(config, out=tmp_path / "other", steps=0))
+
+
+def test_the_best_learner_is_compared_with_every_other_policy_in_pairs(result: tuple[Path, dict[str, Any]]) -> None:
+    _, found = result
+    gain = found["planning_gain"]
+    assert set(gain["over"]) == {row["agent"] for row in found["rows"]} - {gain["learner"]}
+    assert gain["over"]["model-greedy"]["gross"] == gain["gross"]
+    assert any("minus each other policy" in line for line in gain_lines(found))
