@@ -71,3 +71,9 @@ def _rate(env: Any, steps: int) -> float:
     for action in actions[:steps]:
         env.step(action)
     return steps * env.num_envs / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(BenchEnvConfig))

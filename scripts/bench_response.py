@@ -139,3 +139,9 @@ def _print(group: str, n: int, found: dict[str, Any]) -> None:
     for name in ("auc", "gain_over_base"):
         own, other, both = (_text(found[name + end]) for end in ("", "_other", "_difference"))
         print(f"{group:8s} {n:,} rows, {name}: model {own}, boosting {other}, difference {both}")
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(BenchResponseConfig))

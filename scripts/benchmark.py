@@ -90,3 +90,9 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
     print("wrote " + ", ".join(paths.values()))
     print(f"curves: tensorboard --logdir {config.out / EVENTS}")
     return {"out": str(config.out), **paths, "tensorboard": str(config.out / EVENTS), **result}
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(BenchmarkConfig))

@@ -45,3 +45,9 @@ def _kwargs(config: CheckConfig) -> dict[str, Any]:
     if not isinstance(kwargs, dict):
         raise InputError("--kwargs", f"a {type(kwargs).__name__}", 'Give an object such as {"slate": 2}.')
     return kwargs if config.world is None else {"world": config.world} | kwargs
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(CheckConfig))

@@ -174,3 +174,9 @@ def _print_paths(base: Path, seconds: float) -> None:
     print(f"  curves:      tensorboard --logdir {base / 'benchmark' / 'runs'}")
     print(f"  bundle:      {base / 'bundle'}")
     print(f"  serve it:    recenv serve --bundle {base / 'bundle'} --port 8000")
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(DemoConfig))

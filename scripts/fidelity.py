@@ -29,3 +29,9 @@ def run(config: FidelityConfig) -> dict[str, Any]:
     report = fidelity_on_test(config.world, config.data, config.seed, config.bootstraps)
     print("\n".join(summary_lines(config.world)))
     return {"world": str(config.world), "written": str(config.world / "fidelity.json"), "report": report}
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(FidelityConfig))

@@ -52,3 +52,9 @@ def run(config: FitConfig) -> dict[str, Any]:
         "users": [world.meta["users"], judge.meta["users"]],
         "fidelity": lines,
     }
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(FitConfig))

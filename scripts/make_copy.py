@@ -60,3 +60,9 @@ def run(config: CopyConfig) -> dict[str, Any]:
         "samples": [render(v.text, by_id[v.item_id], currency) for v in made.kept[:5]],
         "effect": "assumed",
     }
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(CopyConfig))

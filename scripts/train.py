@@ -61,3 +61,9 @@ def run(config: TrainConfig) -> dict[str, Any]:
             print(f"  {tag} {metrics[tag]:.4f} (validation users, training world; `recenv benchmark` judges)")
     print(f"curves: tensorboard --logdir {path}")
     return {"run": str(path), "policy": str(path / "policy"), "metrics": metrics}
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(TrainConfig))

@@ -96,3 +96,13 @@ def test_the_last_line_is_one_json_object(tmp_path: Path) -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["counts"]["items"] == 15
     assert (tmp_path / "d" / "events.parquet").is_file()
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "scripts").glob("*.py")), ids=lambda p: p.stem)
+def test_every_script_runs_by_its_path(path: Path) -> None:
+    """`python scripts/x.py` does something: each file ends by calling its `run` (or `main`)."""
+    if path.stem == "__init__":
+        return
+    tail = path.read_text(encoding="utf-8").rsplit('if __name__ == "__main__":', 1)
+    assert len(tail) == 2
+    assert "run(" in tail[1] or "main(" in tail[1]
