@@ -42,15 +42,15 @@ class TruthConfig:
 
     out: Path = Path("runs/truth")
     """Folder for `truth.json` and `truth.md`; must be new."""
-    sizes: tuple[int, ...] = (500, 2000, 8000)
+    sizes: tuple[int, ...] = (2000, 4000, 8000)
     """Log sizes: numbers of users."""
     seeds: int = 5
     """Seeds: each is another shop, another log and other training."""
-    agents: tuple[str, ...] = ("popular", "personal-popular", "model-greedy", "dqn", "dqn:discount=0.8")
+    agents: tuple[str, ...] = ("popular", "model-greedy", "dqn", "dqn:discount=0.8")
     """Policies, as in `recenv benchmark`."""
-    steps: int = 40_000
+    steps: int = 20_000
     """Environment steps of each training."""
-    episodes: int = 2000
+    episodes: int = 1000
     """Sessions of each valuation."""
     reward: str = "gross"
     """`gross` or `incremental` purchases a session."""
