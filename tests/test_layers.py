@@ -32,8 +32,10 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
          "recenv.__version__"),
         (*HEAVY, "numba", "gymnasium"),
     ),
-    "recenv/trust": (("recenv.core", "recenv.response.forward", "recenv.response.rows", "recenv.trust"),
-                     (*HEAVY, "numba", "gymnasium")),
+    "recenv/trust": (
+        (*STATE, "recenv.start", "recenv.world", "recenv.data", "recenv.response", "recenv.env", "recenv.trust"),
+        (*HEAVY, "numba", "gymnasium"),
+    ),
     "recenv/data": (("recenv.core", "recenv.data"), ("torch", "gymnasium", "stable_baselines3", "numba")),
     "generators": (("recenv.core", "recenv.data.columns", "recenv.generators"), ("torch", "pandas", "gymnasium")),
     "agents": (
