@@ -115,7 +115,7 @@ def test_a_part_imports_only_what_lies_below_it_and_no_heavy_package(part: str) 
          ["recenv.trust.metrics"]),
         ("recenv/response/fit.py", "recenv/response", "import recenv.trust.metrics\n", []),
         ("recenv/response/forward.py", "recenv/response", "def f():\n    import torch\n", ["torch"]),
-        ("recenv/trust/metrics.py", "recenv/trust", "import recenv.env.simulator\n", ["recenv.env.simulator"]),
+        ("recenv/trust/metrics.py", "recenv/trust", "import recenv.agents.base\n", ["recenv.agents.base"]),
         ("scripts/fit.py", "scripts", "import recenv.agents\ndef f():\n    import torch, numba\n", ["numba", "torch"]),
     ],
 )  # fmt: skip
