@@ -115,6 +115,11 @@ class World:
         return "leave" in self.response.heads
 
     @property
+    def frailty(self) -> float:
+        """Variance of the session effect that root responses share (`recenv.response.frailty`); 0: none."""
+        return float(self.response.config.get("frailty", {}).get("theta", 0.0))
+
+    @property
     def has_unshown(self) -> bool:
         """Whether P(response | not shown) was learned."""
         return bool(self.meta["has_unshown"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-STREAMS: dict[str, int] = {"start": 1, "click": 2, "purchase": 3, "leave": 4, "choice": 7}
+STREAMS: dict[str, int] = {"start": 1, "click": 2, "purchase": 3, "leave": 4, "choice": 7, "frailty": 8}
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

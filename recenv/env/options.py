@@ -123,6 +123,14 @@ class EnvOptions:
         return result
 
 
+def shares_effect(options: EnvOptions) -> bool:
+    """Whether the session effect applies: where each slot's chance stays what the model says, averaged over the effect.
+
+    So it does for single items, and for slates with `independent` or `position` responses.
+    """
+    return options.slate == 1 or options.slate_response in ("independent", "position")
+
+
 def assumptions(options: EnvOptions, world: World) -> list[str]:
     """What these resolved options assume beyond the world's own assumptions, one sentence each."""
     told = ["clock: each slot takes the declared seconds", "acts of the user's own between slots: none"]
@@ -134,6 +142,8 @@ def assumptions(options: EnvOptions, world: World) -> list[str]:
         told.append(f"slate response {options.slate_response!r}: assumed, not estimated from these logs")
     if options.slate > 1 and options.slate_response == "position":
         told.append("examination by rank 1 / log2(1 + rank): assumed")
+    if world.frailty and not shares_effect(options):
+        told.append(f"the learned session effect is left out: slate response {options.slate_response!r} shares its own")
     if options.leave == "model":
         told.append("leaving: nobody leaves where nothing is shown; a slate counts by its mean logit")
     return told

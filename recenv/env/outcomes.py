@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recenv.env import slate
 from recenv.env.options import EnvOptions
 from recenv.response.forward import Prediction
+from recenv.response.frailty import conditional
 from recenv.state import Floats, Ints
 
 if TYPE_CHECKING:
@@ -56,17 +57,21 @@ def draw_slate(
     items: Ints,
     shown: NDArray[np.bool_],
     u: NDArray[np.float64],
+    effect: NDArray[np.float64] | None = None,
+    theta: float = 0.0,
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
     """Expected and sampled amounts (N,), sampled click and purchase (N, k), leave logit (N,).
 
     Args:
         prediction, unshown: of the pairs marked in `shown` (N, k), row by row, when shown and when not.
         items: (N, k), -1 where nothing is shown. u: (N, 3k + 1) uniform numbers, see `Simulator`.
+        effect: (N,) hidden session effects of variance `theta`, on the sampled responses only; None: no such effect.
     """
     k = options.slate
     spread = _Spread(shown)
     click, given = spread.root_and_rest(prediction)  # (N, k) P(root), P(purchase | root)
-    hit = slate.sample(options.slate_response, click, u[:, :k], u[:, 2 * k : 3 * k])
+    root = click if effect is None else conditional(click, theta, effect[:, None])
+    hit = slate.sample(options.slate_response, root, u[:, :k], u[:, 2 * k : 3 * k])
     chance = slate.marginal(options.slate_response, click)
     amounts: dict[str, NDArray[np.float64]] = {}
     no = np.zeros(shown.shape, bool)

@@ -13,13 +13,14 @@ from recenv.core.errors import InputError
 from recenv.env.draws import uniforms
 from recenv.env.learned import LearnedResponse, ResponseProtocol
 from recenv.env.masks import Masks
-from recenv.env.options import EnvOptions, assumptions
+from recenv.env.options import EnvOptions, assumptions, shares_effect
 from recenv.env.outcomes import Outcome, Response, draw_slate
 from recenv.env.prepared import load_world, prepared
 from recenv.env.reward import reward_terms, total, value
 from recenv.observation import bounds, layout, observe
 from recenv.response.features import unshown_exposure
 from recenv.response.forward import Prediction, sigmoid
+from recenv.response.frailty import draw
 from recenv.state import CLICK, EXPOSURE, PURCHASE, Floats, Ints, apply, begin_session, new_state
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Simulator:
         self.options = (options or EnvOptions()).resolve(world)
         self.horizon, self._seconds = int(self.options.horizon or 1), int(self.options.seconds_per_slot or 0)
         self.response = LearnedResponse(world, n) if response is None else response
+        # Estimated for the world's own model: another response brings its own dependence, or none.
+        self.theta = world.frailty if response is None and shares_effect(self.options) else 0.0
         self.starts = np.asarray(world.start.of_split(self.options.split), np.int64)
         self.masks_ = Masks(world, n, self.options)
         self.layout = layout(world.spec, self.options.observation)
@@ -78,6 +81,7 @@ class Simulator:
         self.state = new_state(world.spec, np.zeros((n, world.spec.profile_dim), np.float32))
         self.raw = np.zeros((n, len(self.low)), np.float32)
         self.leaving = np.zeros(n, bool)
+        self.effect = np.ones(n)
         k = self.options.slate
         names = [name for name in _DRAWS for _ in range(k)] + ["leave"]
         self._streams = np.array([rng.STREAMS[name] for name in names], np.int64)
@@ -129,6 +133,9 @@ class Simulator:
         start_rows = np.asarray(start_rows, np.int64)
         start = self.world.start
         self.start_row[rows] = start_rows
+        if self.theta:
+            u = rng.uniform(self.seed[rows], self.index[rows], self.episode[rows], 0, rng.STREAMS["frailty"], 0)
+            self.effect[rows] = draw(self.theta, u)
         self.state.put(rows, start.state(self.world.spec, start_rows))
         self.now[rows] = start.clock[start_rows]
         self.context[rows] = start.context[start_rows]
@@ -197,7 +204,10 @@ class Simulator:
         shown = (items >= 0) & ~again
         prediction, unshown = self._predict(items, copies, shown)
         u = self._uniforms()
-        amounts, click, purchase, leave = draw_slate(self.world, self.options, prediction, unshown, items, shown, u)
+        effect = self.effect if self.theta else None
+        amounts, click, purchase, leave = draw_slate(
+            self.world, self.options, prediction, unshown, items, shown, u, effect, self.theta
+        )
         exposures = (items >= 0).sum(axis=1) + (~allowed).sum(axis=1)
         amounts["cost"] = self.options.cost * exposures.astype(np.float64)
         self._values(amounts)

@@ -19,6 +19,7 @@ from recenv.core.errors import InputError
 from recenv.data.schema import Dataset, require_fittable
 from recenv.response import catalogue as cat
 from recenv.response.copy_effect import stable_word
+from recenv.response.frailty import with_frailty
 from recenv.response.log import Log, encode_log
 from recenv.response.replay import Replayed, replay
 from recenv.response.rows import SPLITS, TrainingRows
@@ -195,6 +196,8 @@ def _fit_one(
     seed = options.seed * 2 + ROLES.index(role)
     folds = _folds(shared, log, done)
     response = train(done.rows, shared.spec.item_vectors, features, options.training, seed, progress, folds)
+    slice_ = done.rows.split == SPLITS.index("calibration")
+    response = with_frailty(response, done.rows.select(slice_), log.session[done.row[slice_]], seed)
     exp = [c for c in shared.dataset.events.columns if c.startswith("exp_")]
     meta = shared.dataset.meta
     reference, unshown = _exp(meta["exp_reference"], exp, 0.0), _exp(meta["exp_unshown"], exp, np.nan)
@@ -223,9 +226,23 @@ def _fit_one(
         world = with_copies(world, copies, options.seed, world_seed=1000 * (options.seed + 1) + ROLES.index(role))
     if world.leave_known:
         world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
+    _tell_frailty(world)
     world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]
     fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
     return world, fidelity
+
+
+def _tell_frailty(world: World) -> None:
+    """The session effect in the world card: learned, or why there is none."""
+    found = world.response.config["frailty"]
+    interval = f"[{found['low']:.3g}, {found['high']:.3g}]"
+    if world.frailty:
+        line = f"a session effect that {found['head']}s share: gamma of variance {found['theta']:.3g} {interval}"
+        world.meta["learned"] = [*world.meta["learned"], line]
+        return
+    why = f"the variance of an effect that they share is not above 0 with confidence, {interval}"
+    line = f"{found['head']}s of a session are independent given the state: {why}"
+    world.meta["assumed"] = [*world.meta["assumed"], line]
 
 
 def _weakly_calibrated(world: World) -> list[str]:
