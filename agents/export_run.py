@@ -10,6 +10,7 @@ from recenv.agents.training import EVAL_FILE, JUDGE_WORLD, POLICY_FOLDER, make_p
 from recenv.core.artefacts import file_hash, read_json
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.runs import read_run
+from recenv.core.verdict import world_identity
 from recenv.env.options import EnvOptions
 from recenv.world import World
 
@@ -34,12 +35,18 @@ def policy_of_run(run: Path, world: Path | None = None) -> tuple[Policy, World, 
         raise ArtefactError(str(run), "the run did not finish", "Train again.")
     folder = Path(world or config["world"])
     found = World.load(folder)
-    trained = manifest["inputs"]["world"]["sha256"]
-    if file_hash(folder / "world.json") != trained:
+    if not _same_world(folder, manifest["inputs"]["world"]):
         raise ArtefactError(str(folder), "is not the world of this run", "Give the world that it was trained in.")
     policy = load_policy(run / POLICY_FOLDER, found)
     env = EnvOptions.build(config["env"]).resolve(found)
     return policy, found, env, run_value(run, str(config["agent"]))
+
+
+def _same_world(folder: Path, trained: dict[str, str]) -> bool:
+    """Whether `folder` holds the world trained in, whatever has been measured on it since."""
+    if "identity" in trained:
+        return world_identity(folder) == trained["identity"]
+    return file_hash(folder / "world.json") == trained["sha256"]
 
 
 def untrained(name: str, world: Path, seed: int) -> tuple[Policy, World]:

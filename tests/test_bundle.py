@@ -226,7 +226,7 @@ def test_runs_export_with_what_they_are_worth(tmp_path: Path) -> None:
     assert value["judge"]["gross"] == [1.0, 0.5, 1.5]
     assert value["judged_by"] == "judge world"
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["inputs"]["world"]["sha256"] = "0"
+    manifest["inputs"]["world"] |= {"sha256": "0", "identity": "0"}
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtefactError, match="not the world of this run"):
         policy_of_run(path)

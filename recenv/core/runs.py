@@ -14,6 +14,7 @@ from typing import Any
 from recenv.core.artefacts import file_hash, read_json
 from recenv.core.errors import InputError
 from recenv.core.tags import check_tag
+from recenv.core.verdict import CARD, world_identity
 
 VERSIONS_OF = ("recenv", "numpy", "gymnasium", "numba", "scipy", "pyarrow", "torch", "stable-baselines3", "pandas")
 MANIFEST, CONFIG, PROGRESS = "manifest.json", "config.json", "progress.csv"
@@ -100,7 +101,7 @@ def versions() -> dict[str, str]:
 def input_hash(source: str | Path) -> dict[str, str]:
     """Path and SHA-256 of an input: of the file, or of a folder's `world.json`, `meta.json` or `manifest.json`.
 
-    Those in turn hold the hashes of what lies beside them.
+    Those in turn hold the hashes of what lies beside them. A world's `identity` leaves the verdict on it out.
 
     Raises:
         InputError: there is no such input.
@@ -110,7 +111,8 @@ def input_hash(source: str | Path) -> dict[str, str]:
     files = [path] if path.is_file() else [path / name for name in names if (path / name).is_file()]
     if not files:
         raise InputError(str(path), f"is no file and holds none of {', '.join(names)}", "Check the path.")
-    return {"path": str(path), "file": files[0].name, "sha256": file_hash(files[0])}
+    found = {"path": str(path), "file": files[0].name, "sha256": file_hash(files[0])}
+    return found | ({"identity": world_identity(path)} if files[0].name == CARD else {})
 
 
 def read_run(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
