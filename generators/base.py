@@ -7,16 +7,27 @@ import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
+from recenv.core.render import slots as slots_in
 from recenv.data.columns import MAX_ID, NONE_ITEM
+
+if TYPE_CHECKING:
+    from recenv.generators.corpus import Line
 
 Row = Mapping[str, Any]
 
-STATUSES = ("proposed", "accepted", "rejected", "fallback")
+STATUSES = ("draft", "auto-passed", "needs review", "approved", "retired", "rejected")
+"""A line's states: `draft` as generated; `auto-passed` or `needs review` by the guardrails, or `rejected` with its
+reasons; `approved` or `retired` by a person."""
+ADMITTED = ("auto-passed", "approved")
+"""States with which a line may enter a world."""
 
 _TYPES: dict[str, pa.DataType] = {
     "copy_id": pa.string(),
@@ -36,19 +47,41 @@ COPY_SCHEMA = pa.schema(_TYPES)
 
 
 @dataclass(frozen=True)
+class Request:
+    """One product for which lines are wanted.
+
+    Attributes:
+        item: its row of `items.parquet`, evidence columns (`recenv.generators.corpus.EVIDENCE`) included.
+        styles: styles asked for; empty: all that the generator knows and the item's evidence allows.
+        channel: where the line will stand, one of the guardrails' channels. segment: for whom; "" for everybody.
+    """
+
+    item: Row
+    styles: tuple[str, ...] = ()
+    channel: str = "description"
+    segment: str = ""
+
+    @property
+    def item_id(self) -> str:
+        return str(self.item["item_id"])
+
+
+@dataclass(frozen=True)
 class Variant:
     """One line of copy for one item.
 
     Attributes:
         item_id: the item it is for.
         style: name of its style.
-        template: stable id of the template that it was made from.
+        template: stable id of the line: style and hash of the delexicalised text.
         text: the line with its slots unfilled ("delexicalised"): `recenv.core.render.render` fills them.
         generator: name in GENERATORS.
         generator_hash: hash of all that decides the generator's lines except the seed.
         seed: the seed that it was drawn with.
         status: one of STATUSES.
         checks: reasons from the guardrails, "reason" or "reason:detail"; empty where all passed.
+        log_prob: natural logarithm of the line's probability under its generator, given style; None where unknown.
+        channel, segment: what it was asked for.
     """
 
     item_id: str
@@ -58,8 +91,11 @@ class Variant:
     generator: str
     generator_hash: str
     seed: int
-    status: str = "proposed"
+    status: str = "draft"
     checks: tuple[str, ...] = ()
+    log_prob: float | None = None
+    channel: str = "description"
+    segment: str = ""
 
     @property
     def copy_id(self) -> str:
@@ -70,18 +106,43 @@ class Variant:
         item = self.item_id if len(self.item_id) <= MAX_ID - 9 else digest(self.item_id)[:32]
         return f"{item}#{digest(self.text)[:8]}"
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the slots that the line asks for."""
+        return slots_in(self.text)
+
 
 class Generator(Protocol):
     """A source of copy.
 
-    `generate` gives up to `n` distinct proposals for each item, best first, grouped by item in the order given. The
-    first k of n proposals are those of `n = k`, and an item's proposals do not depend on the other items.
+    Attributes:
+        name: in GENERATORS. hash: of all that decides its lines except the seed. styles: that it can write.
     """
 
     name: str
     hash: str
 
-    def generate(self, items: Sequence[Row], n: int, seed: int) -> list[Variant]: ...
+    @property
+    def styles(self) -> tuple[str, ...]: ...
+
+    def fit(self, rows: Sequence[Line], validation: Sequence[Line], seed: int = 0) -> dict[str, Any]:
+        """Train on lines; validation lines stop the training and are never trained on. Returns a JSON-able report."""
+        ...
+
+    def generate(self, requests: Sequence[Request], n: int, seed: int, temperature: float = 1.0) -> list[Variant]:
+        """Up to `n` distinct proposals for each request, best first, grouped by request in the order given.
+
+        What a request gets does not depend on the other requests; the same seed gives the same lines.
+        """
+        ...
+
+    def log_prob(self, lines: Sequence[Line]) -> NDArray[np.float64]:
+        """(n,) natural log-probability of each line's text, given its style; -inf where it cannot be written."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write what was learned below `directory`: safetensors and JSON only."""
+        ...
 
 
 GENERATORS: dict[str, str] = {"templates": "recenv.generators.templates:TemplateGenerator"}
@@ -99,6 +160,18 @@ def make_generator(name: str, slots: Iterable[str] = ("product", "size", "price"
     module, _, attribute = GENERATORS[name].partition(":")
     made: Generator = getattr(importlib.import_module(module), attribute)(slots=tuple(slots))
     return made
+
+
+def requests_for(
+    items: Iterable[Row], styles: Sequence[str] = (), channel: str = "description", segment: str = ""
+) -> list[Request]:
+    """One request for each catalogue row."""
+    return [Request(item, tuple(styles), channel, segment) for item in items]
+
+
+def word(text: str) -> int:
+    """A stable 63-bit whole number for a text: a word of a random key."""
+    return int(digest(text)[:16], 16) >> 1
 
 
 def digest(text: str | bytes) -> str:

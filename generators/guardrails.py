@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recenv.core.errors import InputError
 from recenv.core.render import SLOT_COLUMNS, render, slot_value, slots
-from recenv.generators.base import Generator, Row, Variant, digest, rows
+from recenv.generators.base import Generator, Row, Variant, digest, requests_for, rows
 from recenv.generators.templates import FALLBACK_TEXT
 
 MAX_GRAPHEMES = 90
@@ -22,7 +22,7 @@ _PERCENT = frozenset("%‰‱٪％")
 
 @dataclass(frozen=True)
 class CopySet:
-    """What came through (`kept`: accepted or fallback), what did not (`rejected`), and how often for which reason."""
+    """What came through (`kept`), what did not (`rejected`), and how often for which reason."""
 
     kept: tuple[Variant, ...]
     rejected: tuple[Variant, ...]
@@ -79,9 +79,9 @@ def reasons(text: str, item: Row, currency: str = "", limit: int = MAX_GRAPHEMES
 
 
 def check(variant: Variant, item: Row, currency: str = "", limit: int = MAX_GRAPHEMES) -> Variant:
-    """The variant marked `accepted`, or `rejected` with its reasons."""
+    """The variant marked `auto-passed`, or `rejected` with its reasons."""
     found = reasons(variant.text, item, currency, limit)
-    return replace(variant, status="rejected" if found else "accepted", checks=found)
+    return replace(variant, status="rejected" if found else "auto-passed", checks=found)
 
 
 def write_copies(
@@ -95,8 +95,8 @@ def write_copies(
     """Up to `n` checked lines for every item.
 
     Items left short by rejections get more proposals until they have `n` or the generator has no more. An item with
-    nothing accepted gets the plain line `{product}` with status `fallback` and, in `checks`, what is still wrong
-    with it (a name that is too long by itself, say).
+    nothing passed gets the plain line `{product}`; where that too has something against it (a name that is too long by
+    itself, say) its state is `needs review`, with the reasons in `checks`.
 
     Raises:
         InputError: items without id or text, or n below 1.
@@ -108,11 +108,11 @@ def write_copies(
     ask, offered = n, dict.fromkeys(kept, 0)
     while pending:
         proposals: dict[str, list[Variant]] = {str(item["item_id"]): [] for item in pending}
-        for variant in generator.generate(pending, ask, seed):
+        for variant in generator.generate(requests_for(pending), ask, seed):
             proposals[variant.item_id].append(variant)
         for item_id, lines in proposals.items():
             checked = [check(v, catalogue[item_id], currency, limit) for v in lines]
-            kept[item_id] = [v for v in checked if v.status == "accepted"][:n]
+            kept[item_id] = [v for v in checked if v.status == "auto-passed"][:n]
             rejected[item_id] = [v for v in checked if v.status == "rejected"]
         more = [i for i, lines in proposals.items() if len(kept[i]) < n and len(lines) > offered[i]]
         offered.update({i: len(lines) for i, lines in proposals.items()})
@@ -128,6 +128,7 @@ def write_copies(
 def _fallback(generator: Generator, item: Row, seed: int, currency: str, limit: int) -> Variant:
     template = f"plain-{digest(FALLBACK_TEXT)[:8]}"
     found = reasons(FALLBACK_TEXT, item, currency, limit)
+    status = "needs review" if found else "auto-passed"
     return Variant(
-        str(item["item_id"]), "plain", template, FALLBACK_TEXT, generator.name, generator.hash, seed, "fallback", found
+        str(item["item_id"]), "plain", template, FALLBACK_TEXT, generator.name, generator.hash, seed, status, found
     )

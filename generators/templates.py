@@ -1,47 +1,23 @@
-"""Copy from hand-written templates: every item gets variants of different styles, each a pure function of its key."""
+"""Copy from hand-written lines: every item gets variants of different styles, each a pure function of its key."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recenv.core import rng
 from recenv.core.errors import InputError
 from recenv.core.render import SLOT_COLUMNS, clean
-from recenv.core.render import slots as slots_in
-from recenv.generators.base import Row, Variant, digest
-from recenv.generators.seeds import read_seeds
+from recenv.generators.base import Request, Row, Variant, digest, word
+from recenv.generators.corpus import Line, fits, read_corpus
 
 FALLBACK_TEXT = "{product}"
-"""The line that is left when every other one fails; always among the templates of the style "plain"."""
-
-
-@dataclass(frozen=True)
-class Template:
-    """One template: style, text with slots, stable id, the slots it needs, and its 63-bit random key."""
-
-    style: str
-    text: str
-
-    @property
-    def template_id(self) -> str:
-        return f"{self.style}-{digest(self.text)[:8]}"
-
-    @property
-    def slots(self) -> frozenset[str]:
-        return frozenset(slots_in(self.text))
-
-    @property
-    def key(self) -> int:
-        return word(self.text)
-
-
-def word(text: str) -> int:
-    """A stable 63-bit whole number for a text: a word of a random key."""
-    return int(digest(text)[:16], 16) >> 1
+"""The line that is left when every other one fails; always among the lines of the style "plain"."""
 
 
 def usable_slots(item: Row) -> frozenset[str]:
@@ -55,13 +31,26 @@ def usable_slots(item: Row) -> frozenset[str]:
     return frozenset(filled)
 
 
+def check_slots(slots: Iterable[str]) -> frozenset[str]:
+    """The slots as a set.
+
+    Raises:
+        InputError: unknown slot, or `product` not among the slots.
+    """
+    wanted = frozenset(slots)
+    if wanted - set(SLOT_COLUMNS) or "product" not in wanted:
+        mend = f"Choose from {sorted(SLOT_COLUMNS)}; 'product' must be among them"
+        raise InputError("slots", f"{sorted(wanted)}", mend)
+    return wanted
+
+
 class TemplateGenerator:
-    """Picks templates for each item.
+    """Picks lines of the seed corpus for each item.
 
     An item's styles are taken in the order of uniform draws keyed by (seed, item, style), so each style is equally
-    likely to come first and, over the catalogue, styles are spread evenly; within a style templates are ordered
-    likewise. Variant k has the (k mod S)-th style, so up to S variants (S styles) never share one. Adding items
-    changes no other item's lines.
+    likely to come first and, over the catalogue, styles are spread evenly; within a style lines are ordered likewise.
+    Variant k has the (k mod S)-th style, so up to S variants (S styles) never share one. Adding items changes no other
+    item's lines. Only lines whose evidence the item has are taken.
 
     Args:
         slots: facts that lines may ask for. `brand` and `category` are off unless asked for: in many catalogues they
@@ -77,47 +66,94 @@ class TemplateGenerator:
     def __init__(
         self, slots: Iterable[str] = ("product", "size", "price"), document: dict[str, Any] | None = None
     ) -> None:
-        self.slots = frozenset(slots)
-        unknown = self.slots - set(SLOT_COLUMNS)
-        if unknown or "product" not in self.slots:
-            raise InputError(
-                "slots", f"{sorted(self.slots)}", f"Choose from {sorted(SLOT_COLUMNS)}; 'product' must be among them"
-            )
-        source, raw = (document, repr(document).encode()) if document is not None else read_seeds()
-        self.templates = tuple(
-            Template(style, text) for style, texts in source["styles"].items() for text in dict.fromkeys(texts)
-        )
-        self.styles = tuple(source["styles"])
-        self.hash = digest(raw + repr(sorted(self.slots)).encode())[:16]
-        self._by_style = {s: [t for t in self.templates if t.style == s] for s in self.styles}
-        self._style_keys = np.array([word(s) for s in self.styles], np.int64)
-        self._keys = {s: np.array([t.key for t in ts], np.int64) for s, ts in self._by_style.items()}
-        self._needs = {t: t.slots for t in self.templates}
+        self.slots = check_slots(slots)
+        corpus = read_corpus(document)
+        self._settle(corpus.lines, corpus.hash)
 
-    def generate(self, items: Sequence[Row], n: int, seed: int) -> list[Variant]:
-        """Up to `n` distinct lines for each item (fewer when the templates that fit the item run out).
+    def _settle(self, lines: Sequence[Line], source: str) -> None:
+        self.lines = tuple(lines)
+        self._styles = tuple(dict.fromkeys(line.style for line in lines))
+        self.hash = digest(source + repr(sorted(self.slots)))[:16]
+        self._by_style = {s: [line for line in lines if line.style == s] for s in self._styles}
+        self._style_keys = {s: word(s) for s in self._styles}
+        self._keys = {s: np.array([word(t.text) for t in ts], np.int64) for s, ts in self._by_style.items()}
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        return self._styles
+
+    def fit(self, rows: Sequence[Line], validation: Sequence[Line], seed: int = 0) -> dict[str, Any]:
+        """Take these lines for those of the corpus: nothing is learned. The report counts them."""
+        del validation, seed
+        self._settle(rows, digest(repr([(line.style, line.text, line.needs) for line in rows])))
+        return {"lines": len(rows), "styles": {s: len(lines) for s, lines in self._by_style.items()}}
+
+    def generate(self, requests: Sequence[Request], n: int, seed: int, temperature: float = 1.0) -> list[Variant]:
+        """Up to `n` distinct lines for each item (fewer when the lines that fit the item run out).
+
+        `temperature` has no effect: all lines of a style are equally likely.
 
         Raises:
-            InputError: n is below 1.
+            InputError: n is below 1, or a style asked for is unknown.
         """
+        del temperature
         if n < 1:
             raise InputError("variants", f"{n}", "Ask for at least 1 variant per item")
-        return [
-            Variant(str(item["item_id"]), t.style, t.template_id, t.text, self.name, self.hash, seed)
-            for item in items
-            for t in self._choose(item, n, seed)
-        ]
+        return [self._variant(request, line, seed) for request in requests for line in self._choose(request, n, seed)]
 
-    def _choose(self, item: Row, n: int, seed: int) -> list[Template]:
-        key = word(str(item["item_id"]))
-        allowed = usable_slots(item) & self.slots
-        order = np.argsort(rng.uniform(seed, key, self._style_keys), kind="stable")
-        queues = [self._ranked(self.styles[s], key, allowed, n, seed) for s in order]
+    def log_prob(self, lines: Sequence[Line]) -> NDArray[np.float64]:
+        """(n,) log(1 / lines of the style) where the line is one of them, else -inf."""
+        own = {(line.style, line.text) for line in self.lines}
+        found = [-np.log(len(self._by_style[x.style])) if (x.style, x.text) in own else -np.inf for x in lines]
+        return np.array(found, np.float64)
+
+    def save(self, directory: Path) -> None:
+        """Write `templates.json`: lines and slots."""
+        directory.mkdir(parents=True, exist_ok=True)
+        saved = {
+            "slots": sorted(self.slots),
+            "styles": {
+                style: [{"needs": list(line.needs), "lines": [line.text]} for line in lines]
+                for style, lines in self._by_style.items()
+            },
+        }
+        text = json.dumps(saved, indent=1, ensure_ascii=False) + "\n"
+        (directory / "templates.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> TemplateGenerator:
+        """The inverse of `save`."""
+        saved = json.loads((directory / "templates.json").read_text(encoding="utf-8"))
+        return cls(saved["slots"], saved)
+
+    def _variant(self, request: Request, line: Line, seed: int) -> Variant:
+        return Variant(
+            item_id=request.item_id,
+            style=line.style,
+            template=line.line_id,
+            text=line.text,
+            generator=self.name,
+            generator_hash=self.hash,
+            seed=seed,
+            log_prob=-float(np.log(len(self._by_style[line.style]))),
+            channel=request.channel,
+            segment=request.segment,
+        )
+
+    def _choose(self, request: Request, n: int, seed: int) -> list[Line]:
+        unknown = sorted(set(request.styles) - set(self.styles))
+        if unknown:
+            raise InputError("styles", f"unknown style {', '.join(unknown)}", f"Choose among {', '.join(self.styles)}")
+        styles = [s for s in self.styles if not request.styles or s in request.styles]
+        key = word(request.item_id)
+        allowed = usable_slots(request.item) & self.slots
+        order = np.argsort(rng.uniform(seed, key, np.array([self._style_keys[s] for s in styles])), kind="stable")
+        queues = [self._ranked(styles[s], request.item, key, allowed, n, seed) for s in order]
         longest = max((len(q) for q in queues), default=0)
         return [q[turn] for turn in range(longest) for q in queues if turn < len(q)][:n]
 
-    def _ranked(self, style: str, key: int, allowed: frozenset[str], n: int, seed: int) -> list[Template]:
-        templates = self._by_style[style]
+    def _ranked(self, style: str, item: Row, key: int, allowed: frozenset[str], n: int, seed: int) -> list[Line]:
+        lines = self._by_style[style]
         order = np.argsort(rng.uniform(seed, key, self._keys[style]), kind="stable")
-        fitting = (templates[i] for i in order if self._needs[templates[i]] <= allowed)
-        return [t for t, _ in zip(fitting, range(n))]
+        fitting = (lines[i] for i in order if fits(lines[i], item, allowed))
+        return [line for line, _ in zip(fitting, range(n))]

@@ -9,7 +9,7 @@ from typing import Any
 
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.render import render
-from recenv.generators.base import make_generator, rows, to_table
+from recenv.generators.base import ADMITTED, make_generator, rows, to_table
 from recenv.generators.guardrails import write_copies
 from recenv.variants import add_copies
 from recenv.world import World
@@ -42,7 +42,8 @@ def run(config: CopyConfig) -> dict[str, Any]:
     currency = str(world.meta.get("currency", ""))
     items = rows(world.items)
     made = write_copies(make_generator(config.generator, config.slots), items, config.variants, config.seed, currency)
-    accepted, rejected = to_table(made.kept), to_table(made.rejected)
+    waiting = [v for v in made.kept if v.status not in ADMITTED]
+    accepted, rejected = to_table(v for v in made.kept if v.status in ADMITTED), to_table([*made.rejected, *waiting])
     path = add_copies(config.world, accepted, out, config.seed, rejected=rejected)
     by_id = {row["item_id"]: row for row in items}
     few = len(items) * config.variants - len(made.kept)
@@ -55,7 +56,7 @@ def run(config: CopyConfig) -> dict[str, Any]:
         "copies": len(made.kept),
         "rejected": len(made.rejected),
         "reasons": made.counts,
-        "fallbacks": sum(v.status == "fallback" for v in made.kept),
+        "needs_review": len(waiting),
         "styles": dict(sorted(Counter(v.style for v in made.kept).items())),
         "samples": [render(v.text, by_id[v.item_id], currency) for v in made.kept[:5]],
         "effect": "assumed",

@@ -6,15 +6,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from recenv.core.errors import InputError
 from recenv.core.render import render
 from recenv.data.columns import COPY_COLUMNS, MAX_ID
-from recenv.generators.base import COPY_SCHEMA, Row, Variant, make_generator, rows, to_table
+from recenv.generators.base import COPY_SCHEMA, Request, Row, Variant, make_generator, requests_for, rows, to_table
+from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.guardrails import check, graphemes, reasons, text_reasons, write_copies
 from recenv.generators.templates import FALLBACK_TEXT, TemplateGenerator, usable_slots
 
@@ -46,16 +49,17 @@ def every() -> TemplateGenerator:
 
 
 def test_seed_lines_state_no_fact_and_put_the_name_where_it_reads(every: TemplateGenerator) -> None:
-    per_style = Counter(t.style for t in every.templates)
-    assert len(per_style) >= 6
+    per_style = Counter(t.style for t in every.lines)
+    assert len(per_style) == 10
     assert min(per_style.values()) >= 40
-    for template in every.templates:
+    assert len(every.lines) >= 480
+    for template in every.lines:
         assert text_reasons(template.text) == [], template.text
-        assert not CLAIMS.search(template.text), template.text
+        assert template.needs or not CLAIMS.search(template.text), template.text
         assert NAME_STANDS_WELL.search(template.text), template.text
         assert template.text == template.text.strip()
         assert "  " not in template.text
-    texts = [t.text for t in every.templates]
+    texts = [t.text for t in every.lines]
     assert len(set(texts)) == len(texts)
     assert FALLBACK_TEXT in texts
 
@@ -70,15 +74,15 @@ def test_every_item_gets_distinct_lines_of_distinct_styles() -> None:
     for lines in by_item.values():
         assert len({v.text for v in lines}) == len({v.style for v in lines}) == 4
     spread = Counter(v.style for v in made.kept)
-    assert len(spread) == 6
-    assert min(spread.values()) >= 0.8 * 300 * 4 / 6
+    assert len(spread) == 7  # half of the items have a price, none has other evidence
+    assert min(count for style, count in spread.items() if style != "price") >= 0.8 * 300 * 4 / 6.5
     assert len({v.copy_id for v in made.kept}) == 1200
     assert not made.rejected
     assert made.counts == {}
 
 
 def test_more_variants_than_styles_are_still_distinct_and_balanced() -> None:
-    lines = make_generator("templates").generate(catalogue(5), n=15, seed=0)
+    lines = make_generator("templates").generate(requests_for(catalogue(5)), n=15, seed=0)
     for i in range(5):
         mine = lines[15 * i : 15 * (i + 1)]
         assert len({v.text for v in mine}) == 15
@@ -87,33 +91,88 @@ def test_more_variants_than_styles_are_still_distinct_and_balanced() -> None:
 
 def test_lines_depend_on_seed_and_item_alone() -> None:
     generator, items = make_generator("templates"), catalogue()
-    first = generator.generate(items, n=3, seed=7)
-    assert first == make_generator("templates").generate(items, n=3, seed=7)
-    assert {v.text for v in first} != {v.text for v in generator.generate(items, n=3, seed=8)}
-    backwards = generator.generate(items[::-1], n=3, seed=7)
+    first = generator.generate(requests_for(items), n=3, seed=7)
+    assert first == make_generator("templates").generate(requests_for(items), n=3, seed=7)
+    assert {v.text for v in first} != {v.text for v in generator.generate(requests_for(items), n=3, seed=8)}
+    backwards = generator.generate(requests_for(items[::-1]), n=3, seed=7)
     assert sorted(first, key=lambda v: v.copy_id) == sorted(backwards, key=lambda v: v.copy_id)
-    longer = generator.generate(items, n=5, seed=7)
+    longer = generator.generate(requests_for(items), n=5, seed=7)
     assert [v for i in range(len(items)) for v in longer[5 * i : 5 * i + 3]] == first
 
 
 def test_choice_is_pinned() -> None:
-    document = {"styles": {"plain": ["{product}", "{product}."], "loud": ["{product}!", "See: {product}!"]}}
-    made = TemplateGenerator(document=document).generate([{"item_id": "17", "text": "Bananas"}], n=9, seed=7)
+    document = {
+        "styles": {
+            "plain": [{"lines": ["{product}", "{product}."]}],
+            "loud": [{"needs": [], "lines": ["{product}!", "See: {product}!"]}],
+        }
+    }
+    made = TemplateGenerator(document=document).generate(
+        requests_for([{"item_id": "17", "text": "Bananas"}]), n=9, seed=7
+    )
     assert [v.text for v in made] == ["{product}.", "{product}!", "{product}", "See: {product}!"]
     assert made[0].template == "plain-31e6d499"
 
 
 def test_facts_are_asked_only_of_items_that_have_them(every: TemplateGenerator) -> None:
     items = catalogue()
-    made = every.generate(items, n=60, seed=1)
+    made = every.generate(requests_for(items), n=60, seed=1)
     by_id = {item["item_id"]: item for item in items}
     asked = Counter(slot for v in made for slot in ("size", "price", "brand", "category") if f"{{{slot}}}" in v.text)
     assert asked["brand"] == 0
     assert min(asked["size"], asked["price"], asked["category"]) > 0
     assert all(render(v.text, by_id[v.item_id], "USD") for v in made)
     assert "size" not in usable_slots({"text": "Soft drink, 2 liter bottle", "size": "2 L"})
-    plain = TemplateGenerator(slots=("product",)).generate(items, n=60, seed=1)
+    plain = TemplateGenerator(slots=("product",)).generate(requests_for(items), n=60, seed=1)
     assert all(set(re.findall(r"{(\w+)}", v.text)) == {"product"} for v in plain)
+
+
+def test_lines_that_rest_on_evidence_are_only_for_items_that_have_it(every: TemplateGenerator) -> None:
+    bare = {"item_id": "1", "text": "Bananas", "price": 2.0}
+    rich = bare | {"was_price": 3.0, "often_bought": True, "low_stock": 1}
+    styles = {v.style for v in every.generate(requests_for([bare]), n=400, seed=0)}
+    assert styles.isdisjoint({"discount", "social_proof", "urgency"})
+    assert "price" in styles
+    styles = {v.style for v in every.generate(requests_for([rich]), n=400, seed=0)}
+    assert {"discount", "social_proof", "urgency"} <= styles
+    dearer = every.generate(requests_for([bare | {"was_price": 1.0}]), n=400, seed=0)
+    assert "discount" not in {v.style for v in dearer}
+    assert not [
+        v for v in every.generate(requests_for([rich]), n=400, seed=0) if "offer" in v.text and "soon" in v.text
+    ]
+
+
+def test_a_tenth_of_the_corpus_is_held_out_by_text_alone() -> None:
+    corpus = read_corpus()
+    train, held = corpus.split()
+    assert len(train) + len(held) == len(corpus.lines)
+    assert 0.06 < len(held) / len(corpus.lines) < 0.14
+    assert {line.style for line in held} == set(corpus.styles)
+    assert not {line.text for line in held} & {line.text for line in train}
+
+
+def test_templates_come_back_from_disk_the_same(tmp_path: Path, every: TemplateGenerator) -> None:
+    every.save(tmp_path)
+    again = TemplateGenerator.load(tmp_path)
+    wanted = requests_for(catalogue(6))
+    assert [v.text for v in again.generate(wanted, 5, 3)] == [v.text for v in every.generate(wanted, 5, 3)]
+    chances = every.log_prob([every.lines[0], Line("plain", "never written")])
+    assert np.exp(chances[0]) == pytest.approx(1 / sum(line.style == "plain" for line in every.lines))
+    assert chances[1] == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({}, "no mapping"),
+        ({"styles": {"plain": ["{product}"]}}, "no mapping"),
+        ({"styles": {"plain": [{"needs": ["moon"], "lines": ["{product}"]}]}}, "unknown evidence 'moon'"),
+        ({"styles": {"plain": [{"lines": ["{product}", "{product}"]}]}}, "stands twice"),
+    ],
+)
+def test_bad_corpora_are_named_errors(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_corpus(document)
 
 
 def test_names_and_slots_that_do_not_exist_are_named_errors() -> None:
@@ -124,7 +183,7 @@ def test_names_and_slots_that_do_not_exist_are_named_errors() -> None:
     with pytest.raises(InputError, match="product"):
         make_generator("templates", slots=("price",))
     with pytest.raises(InputError, match="at least 1"):
-        make_generator("templates").generate(catalogue(1), n=0, seed=0)
+        make_generator("templates").generate(requests_for(catalogue(1)), n=0, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +212,7 @@ def test_table_has_the_columns_of_copies() -> None:
     assert table.schema == COPY_SCHEMA
     assert table.column_names == [column.name for column in COPY_COLUMNS]
     assert table.num_rows == 8
-    assert set(table["status"].to_pylist()) == {"accepted"}
+    assert set(table["status"].to_pylist()) == {"auto-passed"}
     assert all(json.loads(checks) == [] for checks in table["checks"].to_pylist())
     assert to_table([]).schema == COPY_SCHEMA
 
@@ -189,7 +248,7 @@ def test_guardrails_name_what_is_wrong(text: str, expected: list[str]) -> None:
     item = {"item_id": "1", "text": "Bananas", "size": None, "price": -2.0}
     assert list(reasons(text, item, "USD")) == expected
     marked = check(Variant("1", "plain", "t", text, "templates", "h", 0), item)
-    assert marked.status == ("rejected" if expected else "accepted")
+    assert marked.status == ("rejected" if expected else "auto-passed")
 
 
 def test_length_counts_visible_characters() -> None:
@@ -206,7 +265,7 @@ def test_rejected_lines_are_kept_counted_and_replaced() -> None:
     assert made.counts["length"] > 0
     assert all(v.checks[0].startswith("length:") for v in made.rejected)
     assert len({v.text for v in made.kept}) == 12
-    assert {v.status for v in made.kept} == {"accepted"}
+    assert {v.status for v in made.kept} == {"auto-passed"}
 
 
 class OnlyPrices:
@@ -214,10 +273,10 @@ class OnlyPrices:
 
     name, hash = "only-prices", "0"
 
-    def generate(self, items: Sequence[Row], n: int, seed: int) -> list[Variant]:
+    def generate(self, requests: Sequence[Request], n: int, seed: int, temperature: float = 1.0) -> list[Variant]:
         return [
-            Variant(str(item["item_id"]), "loud", f"t{k}", f"{{product}} for {k}", self.name, self.hash, seed)
-            for item in items
+            Variant(request.item_id, "loud", f"t{k}", f"{{product}} for {k}", self.name, self.hash, seed)
+            for request in requests
             for k in range(min(n, 5))
         ]
 
@@ -225,9 +284,9 @@ class OnlyPrices:
 def test_the_plain_line_fills_where_every_other_fails() -> None:
     made = write_copies(OnlyPrices(), catalogue(2), n=2, seed=0)
     assert [(v.item_id, v.text, v.status) for v in made.kept] == [
-        ("0000", FALLBACK_TEXT, "fallback"),
-        ("0001", FALLBACK_TEXT, "fallback"),
+        ("0000", FALLBACK_TEXT, "auto-passed"),
+        ("0001", FALLBACK_TEXT, "auto-passed"),
     ]
     assert made.counts == {"digit": 10}
     long_name = write_copies(make_generator("templates"), [{"item_id": "1", "text": "y" * 200}], n=2, seed=0)
-    assert [(v.status, v.checks) for v in long_name.kept] == [("fallback", ("length:200",))]
+    assert [(v.status, v.checks) for v in long_name.kept] == [("needs review", ("length:200",))]

@@ -85,7 +85,7 @@ def test_the_only_top_level_name_is_recenv(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"recenv", wheel.name.replace("-py3-none-any.whl", ".dist-info")}
     for inside in (
         "recenv/agents/dqn/network.py",
-        "recenv/generators/seeds/templates.json",
+        "recenv/generators/seeds/corpus.json",
         "recenv/worlds/tiny/world.json",
     ):
         assert inside in names

@@ -21,6 +21,7 @@ SLOT_COLUMNS: dict[str, str] = {
     "brand": "brand",
     "size": "size",
     "price": "price",
+    "was_price": "was_price",
     "category": "category",
 }
 """Slot name -> column of `items.parquet` that fills it."""
@@ -80,7 +81,7 @@ def slot_value(slot: str, item: Mapping[str, Any], currency: str) -> str:
     if column is None:
         raise InputError("copy template", f"unknown slot {slot!r}", f"Use only {sorted(SLOT_COLUMNS)}, each in braces")
     text = clean(item.get(column))
-    return money(item[column], currency) if slot == "price" and text else text
+    return money(item[column], currency) if slot in ("price", "was_price") and text else text
 
 
 def render(template_text: str, item: Mapping[str, Any], currency: str) -> str:
