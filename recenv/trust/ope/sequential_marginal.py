@@ -10,7 +10,7 @@ from recenv.trust.ope.sequential_inputs import Array, LoggedTrajectories, Sequen
 
 
 def tabular_weights(log: LoggedTrajectories, probability: Array) -> NDArray[np.float64]:
-    """(n, H) m_t = w_t(s_t) rho_t, where w_t(s) estimates the ratio of P(s_t = s) under pi_e and under the log's policy.
+    """(n, H) m_t = w_t(s_t) rho_t, with w_t(s) estimating P(s_t = s) under pi_e over that under the log's policy.
 
         w_0 = 1,  w_t(s) = mean of w_{t-1}(s_{t-1}) rho_{t-1} over the sessions with s_t = s
 
