@@ -130,6 +130,8 @@ REGISTRY: dict[str, Entry] = {
         Entry("last-seen", "recenv.agents.baselines:LastSeenPolicy", "what this user acted on last"),
         Entry("item-knn-cosine", "recenv.agents.knn:CosinePolicy", "items that go with the user's own (cosine)"),
         Entry("item-knn-pearson", "recenv.agents.knn:PearsonPolicy", "items that go with the user's own (Pearson)"),
+        Entry("mf", "recenv.agents.mf:MFPolicy", "matrix factorisation by alternating least squares"),
+        Entry("two-stage", "recenv.agents.two_stage:TwoStagePolicy", "a short list, re-ranked by the response model"),
         Entry("model-greedy", "recenv.agents.greedy:ModelGreedyPolicy", "best next reward by the response model"),
         Entry("linucb", "recenv.agents.linucb:LinUCBPolicy", "linear bandit on candidate features", True),
         Entry("dqn", "recenv.agents.dqn:DQNPolicy", "own deep Q network over items and copies", True),

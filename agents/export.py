@@ -18,6 +18,7 @@ from recenv.agents.base import REGISTRY
 from recenv.agents.export_graph import Masked, check_graph, write_onnx
 from recenv.agents.export_greedy import GreedyScores
 from recenv.agents.export_items import (
+    FactorScores,
     FixedScores,
     LastSeenScores,
     NeighbourScores,
@@ -64,11 +65,13 @@ EXPORTERS: dict[str, Exporter] = {
     "last-seen": Exporter("best-item", lambda policy: LastSeenScores(policy.world)),
     "item-knn-cosine": Exporter("best-item", NeighbourScores),
     "item-knn-pearson": Exporter("best-item", NeighbourScores),
+    "mf": Exporter("best-item", FactorScores),
     "model-greedy": Exporter("best", GreedyScores),
     "dqn": Exporter("best", _dqn),
 }
 _CANDIDATES = "it looks at retrieved candidates, and their retrieval is not part of the graph yet"
 UNSUPPORTED: dict[str, str] = {
+    "two-stage": _CANDIDATES,
     "linucb": _CANDIDATES,
     "sb3-dqn": _CANDIDATES,
     "sb3-ppo": _CANDIDATES,

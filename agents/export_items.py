@@ -19,6 +19,7 @@ from recenv.state import CART, CLICK, EXPOSURE, MAX_AGE, N_KINDS, PURCHASE, VIEW
 if TYPE_CHECKING:
     from recenv.agents.baselines import PersonalPopularPolicy
     from recenv.agents.knn import KNNPolicy
+    from recenv.agents.mf import MFPolicy
     from recenv.world import World
 
 MAX_DENSE_ITEMS = 5_000
@@ -155,3 +156,53 @@ class NeighbourScores(MemoryScores):
 
     def items(self, obs: Tensor) -> Tensor:
         return self.memory(obs) @ self.similarity + self.base
+
+
+_TINY = 1e-30
+"""Below any squared residual that matters; keeps the steps of a solved system, or of an empty memory, finite."""
+
+
+class FactorScores(MemoryScores):
+    """Scores x_u . y_i of folded-in users: ONNX has no solver, so the system is solved by conjugate gradients.
+
+    As many steps as factors, which is exact but for rounding; preconditioned by (Y'Y + lambda I)^-1, from which the
+    system differs by the few items of the memory (Shewchuk, "An introduction to the conjugate gradient method without
+    the agonizing pain", 1994, section 12).
+    """
+
+    factors: Tensor
+    normal: Tensor
+    inverse: Tensor
+
+    def __init__(self, policy: MFPolicy) -> None:
+        super().__init__(policy.world, TIE)
+        self.config = policy.config
+        y = policy.factors.astype(np.float64)
+        normal = y.T @ y + self.config.regularization * np.eye(y.shape[1])
+        for name, value in (("factors", y), ("normal", normal), ("inverse", np.linalg.inv(normal))):
+            self.register_buffer(name, constant(value.astype(np.float32)))
+
+    def remembered(self, counts: Tensor, age: Tensor) -> Tensor:
+        """Confidence of each memory slot, 0 without an act."""
+        acts = counts.sum(2) - counts[..., EXPOSURE] + counts[..., PURCHASE]
+        return torch.where(acts > 0, 1.0 + self.config.alpha * torch.log1p(acts / self.config.epsilon), 0.0)
+
+    def items(self, obs: Tensor) -> Tensor:
+        confidence = self.memory(obs)  # (n, n_items)
+        return self.users(confidence) @ self.factors.T + self.base
+
+    def users(self, confidence: Tensor) -> Tensor:
+        """(n, K) user factors of confidences (n, n_items), 0 where an item is not preferred."""
+        extra = torch.where(confidence > 0, confidence - 1.0, 0.0)
+        left = confidence @ self.factors  # what is still to be solved for
+        x = torch.zeros_like(left)
+        z = left @ self.inverse
+        direction, size = z, (left * z).sum(1, keepdim=True)
+        for _ in range(self.factors.shape[1]):
+            image = direction @ self.normal + (direction @ self.factors.T * extra) @ self.factors
+            step = size / (direction * image).sum(1, keepdim=True).clamp(min=_TINY)
+            x, left = x + step * direction, left - step * image
+            z = left @ self.inverse
+            before, size = size, (left * z).sum(1, keepdim=True)
+            direction = z + size / before.clamp(min=_TINY) * direction
+        return x

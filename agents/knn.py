@@ -69,7 +69,7 @@ class KNNPolicy(BestItemPolicy):
     def scores(self, obs: Floats, allowed: Bools) -> NDArray[Any]:
         item = self.part(obs, "memory_item").astype(np.int64)
         counts = self.part(obs, "memory_counts").reshape(*item.shape, N_KINDS)
-        acts = counts.sum(axis=2) - counts[..., EXPOSURE] + counts[..., PURCHASE]
+        acts = acts_of(counts)
         user, slot = np.nonzero(item >= 0)
         shape = (len(obs), self.world.n_items)
         history = sparse.csr_matrix((np.log1p(acts[user, slot]), (user, item[user, slot])), shape=shape)
@@ -90,8 +90,20 @@ class PearsonPolicy(KNNPolicy):
     measure = "pearson"
 
 
+def acts_of(counts: Floats) -> NDArray[np.float64]:
+    """(..., ) acts in counts by kind (..., 5): exposures are none, a purchase counts twice."""
+    return np.asarray(counts.sum(axis=-1, dtype=np.float64) - counts[..., EXPOSURE] + counts[..., PURCHASE])
+
+
 def user_items(world: World) -> sparse.csr_matrix:
     """(users, n_items) float64, 1 where a training start state's memory holds the item; each user's last state only."""
+    acts = user_acts(world)
+    acts.data = np.ones(len(acts.data))
+    return acts
+
+
+def user_acts(world: World) -> sparse.csr_matrix:
+    """(users, n_items) float64 acts on each item that the memory of a user's last training start state holds."""
     start = world.start
     rows = start.of_split("train")
     order = np.lexsort((start.clock[rows], start.user[rows]))
@@ -99,10 +111,11 @@ def user_items(world: World) -> sparse.csr_matrix:
     rows = rows[np.append(start.user[rows][1:] != start.user[rows][:-1], True)]
     blocks = []
     for at in range(0, len(rows), _BLOCK):
-        item = start.state(world.spec, rows[at : at + _BLOCK]).memory_item
-        user, slot = np.nonzero(item >= 0)
-        ones = np.ones(len(user))
-        blocks.append(sparse.csr_matrix((ones, (user, item[user, slot])), shape=(len(item), world.n_items)))
+        state = start.state(world.spec, rows[at : at + _BLOCK])
+        user, slot = np.nonzero(state.memory_item >= 0)
+        acts = acts_of(state.memory_counts[user, slot])
+        item = state.memory_item[user, slot]
+        blocks.append(sparse.csr_matrix((acts, (user, item)), shape=(len(state.memory_item), world.n_items)))
     return sparse.csr_matrix(sparse.vstack(blocks))
 
 

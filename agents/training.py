@@ -49,9 +49,9 @@ class TrainSettings:
 
 
 def make_policy(name: str, world: World, env: EnvOptions, config: Mapping[str, Any], seed: int) -> Any:
-    """The policy `name`, untrained; `model-greedy` is greedy for the environment's reward unless `config` says else."""
+    """The policy `name`, untrained; those by the model want the environment's reward unless `config` says else."""
     options = dict(config)
-    if name == "model-greedy":
+    if name in ("model-greedy", "two-stage"):
         resolved = env.resolve(world)
         options = {k: getattr(resolved, k) for k in ("reward", "w_click", "w_purchase", "w_revenue", "cost")} | options
     return entry(name)(world, options, seed)

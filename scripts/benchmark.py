@@ -22,6 +22,8 @@ AGENTS = (
     "last-seen",
     "item-knn-cosine",
     "item-knn-pearson",
+    "mf",
+    "two-stage",
     "model-greedy",
     "linucb",
     "dqn",
