@@ -17,6 +17,11 @@ from recenv.data.logs import build
 from recenv.data.meta import check_name
 from recenv.data.schema import SPLITS, read_meta
 
+SOURCE_FIELDS = (
+    "mapping", "seed", "items", "users", "sessions", "households", "policy", "campaign", "negatives", "copies",
+    "faulty_weeks", "progress",
+)  # fmt: skip
+"""Fields of the command that are options of a source."""
 WARN_SHARE = 0.2
 """Share of rows set aside above which a warning is printed."""
 
@@ -26,23 +31,34 @@ class PrepareConfig:
     """Turn a source into the tables that `recenv fit` reads."""
 
     source: Positional[str]
-    """Where the logs come from: csv, complete-journey, synthetic."""
+    """Where the logs come from: csv, complete-journey, open-bandit, online-retail, upworthy, synthetic, synthetic-email."""
     out: Path
     """Folder to write; it must be empty or missing."""
     path: str | None = None
-    """Folder of the source's files (csv: the mapping file's folder if not given)."""
+    """Folder of the source's files (csv: the mapping file's folder, complete-journey and open-bandit: that of the
+    installed package if not given)."""
     mapping: str | None = None
     """csv: the mapping file; mapping.json below --path if not given."""
     seed: int = 0
     """Seed of whatever the source or the split draws."""
     items: int | None = None
-    """complete-journey, synthetic: number of items."""
+    """complete-journey, online-retail, synthetic, synthetic-email: number of items."""
     users: int | None = None
-    """synthetic: number of users."""
+    """synthetic, synthetic-email: number of users."""
     sessions: float | None = None
     """synthetic: mean number of sessions of a user."""
     households: int | None = None
     """complete-journey: number of households, drawn by the seed; all if not given."""
+    policy: str | None = None
+    """open-bandit: who chose what was shown: random or bts."""
+    campaign: str | None = None
+    """open-bandit: all, men or women."""
+    negatives: int | None = None
+    """online-retail: items drawn for each invoice among those not on it."""
+    copies: int | None = None
+    """synthetic-email: number of texts an item."""
+    faulty_weeks: bool = False
+    """upworthy: keep the tests of the weeks in which assignment may not have been random."""
     overwrite: bool = False
     """Replace tables written to `out` before."""
     progress: bool = True
@@ -90,11 +106,11 @@ def _options(config: PrepareConfig) -> Any:
     kind = sources.options_type(config.source)
     known = {field.name for field in dataclasses.fields(kind)}
     given: dict[str, Any] = {}
-    for name in ("mapping", "seed", "items", "users", "sessions", "households", "progress"):
+    for name in SOURCE_FIELDS:
         value = getattr(config, name)
         if name in known and value is not None:
             given[name] = value
-        elif name not in known and name not in ("seed", "progress") and value is not None:
+        elif name not in known and name not in ("seed", "progress") and value not in (None, False):
             takes = ", ".join(sorted(known & {f.name for f in dataclasses.fields(config)}))
             raise InputError(f"option {name!r}", f"source {config.source!r} does not take it", f"It takes {takes}.")
     return kind(**given)

@@ -14,7 +14,11 @@ from recenv.data.schema import RawTables
 SOURCES: dict[str, tuple[str, str]] = {
     "csv": ("recenv.data.sources.csv", "CsvOptions"),
     "complete-journey": ("recenv.data.sources.complete_journey", "JourneyOptions"),
+    "open-bandit": ("recenv.data.sources.open_bandit", "OpenBanditOptions"),
+    "online-retail": ("recenv.data.sources.online_retail", "RetailOptions"),
+    "upworthy": ("recenv.data.sources.upworthy", "UpworthyOptions"),
     "synthetic": ("recenv.data.synthetic", "SyntheticOptions"),
+    "synthetic-email": ("recenv.data.synthetic_email", "EmailOptions"),
 }
 """Name of a source: its module and the dataclass of its options."""
 
