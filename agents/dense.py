@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from recenv.observation import layout, log_count
 from recenv.response.features import _ACTS, _PRIOR, CROSS, N_CROSS
-from recenv.state import EXPOSURE, MAX_AGE, N_KINDS, PURCHASE, Floats
+from recenv.response.recent import Recent
+from recenv.state import EXPOSURE, MAX_AGE, N_KINDS, PURCHASE, Floats, StateSpec
 
 if TYPE_CHECKING:
+    from recenv.response.forward import ResponseForward
     from recenv.world import World
 
 _USERS = 8
@@ -38,7 +40,6 @@ class DenseResponse:
     def __init__(self, world: World) -> None:
         self.spec, self.forward = world.spec, world.response
         self.slices = layout(world.spec, "full")
-        self.summary = max(stop for _, stop in layout(world.spec).values())
         self.vectors = np.ascontiguousarray(world.spec.item_vectors.T)
 
     def logits(self, obs: Floats, treatments: Sequence[Floats]) -> list[Floats]:
@@ -51,7 +52,7 @@ class DenseResponse:
         z = self.cross(obs)
         np.clip(z, f.pair_low[:N_CROSS], f.pair_high[:N_CROSS], out=z)
         z -= f.pair_mean[:N_CROSS]
-        u = f.user_vectors(obs[:, : self.summary])
+        u = f.user_vectors(full_inputs(f, self.spec, obs))
         first = z @ f.head_pair[:N_CROSS]
         first += f.item_tower @ (u[:, :, None] * f.head_product)  # (n, n_items, hidden1)
         first += f.item_hidden
@@ -147,6 +148,12 @@ class DenseResponse:
         key, times = np.unique(user[shown] * spec.n_items + item[shown], return_counts=True)
         lately = log_count(times.astype(np.float32))
         out[key // spec.n_items, key % spec.n_items, _COLUMN["shown_lately"]] = lately
+
+
+def full_inputs(forward: ResponseForward, spec: StateSpec, obs: Floats) -> Floats:
+    """(n, U + H) inputs of the response model's user tower, from full observations (n, size)."""
+    recent = None if forward.encoder is None else Recent.of_full(spec, obs)
+    return forward.user_inputs(obs[:, : forward.summary_dim], recent)
 
 
 def _log(count: NDArray[np.float32]) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.agents.base import BasePolicy, Bools, Floats
-from recenv.agents.dense import DenseResponse
+from recenv.agents.dense import DenseResponse, full_inputs
 from recenv.agents.items import ActionTable
 from recenv.observation import layout
 from recenv.response.features import cross_from_full, unshown_exposure
@@ -107,9 +107,9 @@ class ModelGreedyPolicy(BasePolicy):
         """Uncalibrated logits (n, m, heads) of items (n, m) under each treatment."""
         n, m = item.shape
         cross = cross_from_full(self.world.spec, obs, item).reshape(n * m, -1)
-        owner, user = np.repeat(np.arange(n), m), obs[:, : self.summary]
-        shapes = [np.broadcast_to(t, (n * m, len(t))) for t in treatments]
         forward = self.world.response
+        owner, user = np.repeat(np.arange(n), m), full_inputs(forward, self.world.spec, obs)
+        shapes = [np.broadcast_to(t, (n * m, len(t))) for t in treatments]
         return [forward.logits(user, item.reshape(-1), cross, t, owner).reshape(n, m, -1) for t in shapes]
 
     def _calibrated(self, raw: Floats, shown: int, revenue: Floats) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.train import TrainConfig
@@ -28,6 +28,12 @@ class FitConfig:
     """Slots in a session; from the logs if not given."""
     epochs: int = 5
     """Passes of the response model over its rows, more where rows are few; early stop."""
+    encoder: Literal["decay", "gru", "attention"] = "decay"
+    """What reads the order of a user's last events: nothing (`decay`, the sums alone), `gru` or `attention`."""
+    dropout: float = TrainConfig.user_drop
+    """Share of a user's inputs hidden in each step of training."""
+    weight_decay: float = TrainConfig.weight_decay
+    """AdamW's decoupled weight decay."""
     threads: int = 1
     """Torch threads; results repeat for a fixed number. Two threads on busy cores are slower than one."""
 
@@ -38,7 +44,13 @@ def run(config: FitConfig) -> dict[str, Any]:
         seed=config.seed,
         start_states=config.start_states,
         horizon=config.horizon,
-        training=TrainConfig(epochs=config.epochs, threads=config.threads),
+        training=TrainConfig(
+            epochs=config.epochs,
+            threads=config.threads,
+            encoder=config.encoder,
+            user_drop=config.dropout,
+            weight_decay=config.weight_decay,
+        ),
     )
     world, judge = fit_worlds(config.data, config.out, options)
     print(world.describe())

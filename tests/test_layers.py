@@ -50,7 +50,9 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 EXCEPT: dict[str, tuple[str, ...]] = {
     "recenv/env/sb3.py": ("stable_baselines3",),
     "recenv/response/fit.py": ("recenv.trust", "pandas"),
-    **dict.fromkeys((f"recenv/response/{name}.py" for name in ("model", "train")), ("torch",)),
+    **dict.fromkeys(
+        (f"recenv/response/{name}.py" for name in ("batches", "encoders_torch", "model", "train")), ("torch",)
+    ),
     **dict.fromkeys((f"recenv/response/{name}.py" for name in ("catalogue", "log", "starts")), ("pandas",)),
 }
 # file -> what it alone may import, and inside functions only: it works without the package

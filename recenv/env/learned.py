@@ -11,6 +11,7 @@ from recenv.env.prepared import prepared
 from recenv.observation import shown_in_session
 from recenv.response.features import cross_features
 from recenv.response.forward import Prediction
+from recenv.response.recent import Recent
 from recenv.state import Floats, Ints, UserState
 
 if TYPE_CHECKING:
@@ -53,9 +54,12 @@ class LearnedResponse:
 
     def __init__(self, world: World, n: int) -> None:
         from recenv.env.kernels import RowPredictor
+        from recenv.env.kernels_recent import RowEncoder
 
         self.world = world
         self.predictor = RowPredictor(world.response)
+        encoder = world.response.encoder
+        self.encoder = None if encoder is None else RowEncoder(encoder)
         self.segment = np.zeros(n, np.int32)
         self.leave_weights: Floats = np.asarray(world.response.leave_weights, np.float32)
 
@@ -73,9 +77,16 @@ class LearnedResponse:
         treat: Floats,
         position: Ints,
     ) -> Prediction:
-        cross = cross_features(self.world.spec, state, rows, now, item)
+        spec = self.world.spec
+        cross = cross_features(spec, state, rows, now, item)
+        # Pairs of one user stand together: his inputs are made once.
+        first, owner = _runs(rows)
+        user = user_obs[first]
+        if self.encoder is not None:
+            history = self.encoder.encode(Recent.of_state(spec, state, rows[first], now[first]))
+            user = np.concatenate([user, history], axis=1)
         offset = self._offset(state, rows, item, np.where(treat[:, 0] > 0, copy, -1))
-        return self.predictor.predict(user_obs, item, cross, treat, offset)
+        return self.predictor.predict(user, item, cross, treat, offset, owner)
 
     def _offset(self, state: UserState, rows: Ints, item: Ints, copy: Ints) -> Floats:
         """(n,) what the text adds to the logit; 0 without a copy."""
@@ -92,6 +103,13 @@ class LearnedResponse:
 
     def observe(self, rows: Ints, item: Ints, copy: Ints, click: NDArray[Any], purchase: NDArray[Any]) -> None:
         """Nothing hidden: all that the model knows is in the user state."""
+
+
+def _runs(rows: Ints) -> tuple[Ints, Ints]:
+    """First index of each run of equal rows, and the run of each row (n,)."""
+    fresh = np.ones(len(rows), bool)
+    fresh[1:] = rows[1:] != rows[:-1]
+    return np.flatnonzero(fresh), np.cumsum(fresh) - 1
 
 
 def style_seen(world: World, state: UserState, rows: Ints, style: Ints) -> NDArray[np.int64]:

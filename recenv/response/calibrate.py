@@ -73,7 +73,8 @@ def calibrate(forward: ResponseForward, rows: TrainingRows) -> ResponseForward:
     The leave head has one scaling for both, since its response weights share the slope. `config["calibration"]` says
     what was fitted: by head, [slope, intercept, visits with a positive] not shown, then shown.
     """
-    raw = forward.logits(rows.visit_obs, rows.item, rows.cross, rows.treat, rows.visit)
+    user = forward.user_inputs(rows.visit_obs, rows.recent)
+    raw = forward.logits(user, rows.item, rows.cross, rows.treat, rows.visit)
     scale = np.tile(np.array([1.0, 0.0]), (len(forward.heads), 2, 1))
     report: dict[str, list[list[float]]] = {}
     leave_weights = forward.leave_weights.astype(np.float64)

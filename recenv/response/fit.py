@@ -182,7 +182,8 @@ def training_rows(
     """Replay one half of the users; also the sessions whose start states were kept."""
     users = users_of(shared, log)
     sessions = choose_sessions(log, options.start_states, options.seed)
-    done = replay(shared.spec, log, shared.profile[users], log.scored, sessions, progress, label)
+    recent = options.training.encoder != "decay"
+    done = replay(shared.spec, log, shared.profile[users], log.scored, sessions, progress, label, recent)
     done.rows.user = users[log.user[done.row]].astype(np.int32)
     return done, users
 

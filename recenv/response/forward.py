@@ -1,6 +1,7 @@
 """The response model's forward pass in numpy: what worlds load and agents may look through.
 
-For a user's summary observation x, item i, cross features and treatment z (standardised, clipped to what training saw):
+For a user's inputs x (the summary observation, then the encoding of his last events), item i, cross features and
+treatment z (standardised, clipped to what training saw):
     u = relu(x W_a + b_a) W_b + b_b                       user tower
     v_i = the item tower's output, one table row per item
     h = relu(T_i + u W_u + (u * v_i) W_p + z W_z)         T_i = v_i W_v + b, folded at export
@@ -17,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.core.errors import ArtefactError, InputError
+from recenv.response import encoders
+from recenv.response.recent import Recent
+from recenv.state import N_KINDS, Ints, StateSpec, UserState
 
 Floats = NDArray[np.float32]
 HEADS: tuple[str, ...] = ("click", "purchase", "leave")
@@ -93,7 +97,9 @@ class ResponseForward:
         if not self.heads or any(h not in HEADS for h in self.heads):
             raise ArtefactError("response.heads", f"{self.heads}", f"A model has some of the heads {', '.join(HEADS)}.")
         self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        _check(self._arrays, len(self.heads))
+        history = encoders.settings(config)
+        _check(self._arrays, SHAPES | encoders.SHAPES[history["name"]], _sizes(len(self.heads), history))
+        self.encoder = encoders.Encoder(self._arrays, history) if history["name"] != "decay" else None
 
     def __getattr__(self, name: str) -> Floats:
         try:
@@ -119,16 +125,45 @@ class ResponseForward:
         return len(self.user_mean)
 
     @property
+    def summary_dim(self) -> int:
+        """Length of the summary observation; what the encoder adds comes after it."""
+        return self.user_dim - (self.encoder.units if self.encoder else 0)
+
+    @property
     def pair_dim(self) -> int:
         return len(self.pair_mean)
 
     def with_items(self, vectors: Floats, features: Floats) -> ResponseForward:
         """The same model over another catalogue: vectors (n, D) and features (n, Fi) float32."""
-        tables = item_tables(self._arrays, np.concatenate([vectors, features], axis=1).astype(np.float32))
+        inputs = np.concatenate([vectors, features], axis=1).astype(np.float32)
+        tables = item_tables(self._arrays, inputs) | encoders.item_table(self._arrays, inputs)
         return ResponseForward({**self._arrays, **tables}, self.config)
 
+    def encode(self, spec: StateSpec, state: UserState, rows: Ints, now: NDArray[np.int64]) -> Floats:
+        """(n, H) float32, what the history encoder makes of the users `rows` (n,) at `now` (n,); H = 0 for `decay`."""
+        if self.encoder is None:
+            return np.zeros((len(rows), 0), np.float32)
+        return self.encoder.encode(Recent.of_state(spec, state, rows, now))
+
+    def user_inputs(self, summary: Floats, recent: Recent | None) -> Floats:
+        """(n, U + H) inputs of the user tower from summary observations (n, U) and the same users' last events.
+
+        Without an encoder `summary` itself.
+
+        Raises:
+            InputError: this model has an encoder and there are no events to read.
+        """
+        if self.encoder is None:
+            return summary
+        if recent is None or len(recent) != len(summary):
+            found = "no recent events" if recent is None else f"{len(recent)} histories for {len(summary)} users"
+            raise InputError("recent", found, f"The encoder {self.encoder.name} reads them: replay with recent=True.")
+        return np.concatenate([summary, self.encoder.encode(recent)], axis=1)
+
     def user_vectors(self, user: Floats) -> Floats:
-        """(n, U) summary observations -> (n, tower) float32."""
+        """(n, U + H) user inputs -> (n, tower) float32."""
+        if user.shape[1] != self.user_dim:
+            raise InputError("user", f"shape {user.shape}", f"Give (n, {self.user_dim}), see user_inputs.")
         x = np.clip(user, self.user_low, self.user_high) - self.user_mean
         hidden = np.maximum(x @ self.user_w1 + self.user_b1, 0)
         return hidden @ self.user_w2 + self.user_b2  # type: ignore[no-any-return]
@@ -156,7 +191,7 @@ class ResponseForward:
         """Calibrated responses of n pairs.
 
         Args:
-            user: (n, U) float32 summary observations, or (m, U) with `owner`.
+            user: (n, U + H) float32 `user_inputs` (summary observations where H = 0), or (m, U + H) with `owner`.
             item: (n,) catalogue index. cross: (n, F) float32. treat: (n, 1 + E) float32 [shown, exp_*].
             offset: (n,) float32, the copy's effect on the logit of a click (of a purchase if there is no such head).
             owner: (n,) row of `user` of each pair; None: row by row.
@@ -191,9 +226,17 @@ def item_tables(weights: dict[str, NDArray[Any]], inputs: Floats) -> dict[str, F
     }
 
 
-def _check(arrays: dict[str, NDArray[Any]], heads: int) -> None:
+def _sizes(heads: int, history: dict[str, Any]) -> dict[str, int]:
     sizes = {"heads": heads, "two": 2}
-    for name, axes in SHAPES.items():
+    if history["name"] == "decay":
+        return sizes
+    units = history["units"]
+    own = {"units": units, "gates": 3 * units, "key_value": 2 * units, "events": history["events"]}
+    return sizes | own | {"kinds": N_KINDS, "features": 3}
+
+
+def _check(arrays: dict[str, NDArray[Any]], shapes: dict[str, tuple[str, ...]], sizes: dict[str, int]) -> None:
+    for name, axes in shapes.items():
         array = arrays.get(name)
         if array is None or array.dtype != np.float32 or array.ndim != len(axes):
             found = "missing" if array is None else f"{array.dtype} {array.shape}"

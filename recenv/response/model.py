@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recenv.response.encoders import item_table
+from recenv.response.encoders_torch import EventEncoder, Events
+
 Floats = NDArray[np.float32]
+_FREE = np.float32(1e6)
+"""Bound of an encoding: none that one reaches."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +78,33 @@ class _Scale(nn.Module):
 
 
 class ResponseNet(nn.Module):
-    """Logits of the heads from (user summary, item inputs, cross features, treatment).
+    """Logits of the heads from (user inputs, item inputs, cross features, treatment).
+
+    Multi-task: the heads (click, purchase, leave) share the encoder, both towers and all but the last layer.
 
     Args:
         user, item, pair: scaling of each input; their lengths are the input dimensions.
         heads: number of heads. widths: layer widths. vector_dim: the first columns of the item input are the item's
         vector, which `drop` blanks in training so that an item without one is not out of distribution.
+        encoder: adds its units to the user inputs.
     """
 
     def __init__(
-        self, user: Scaling, item: Scaling, pair: Scaling, heads: int, widths: Widths, vector_dim: int
+        self,
+        user: Scaling,
+        item: Scaling,
+        pair: Scaling,
+        heads: int,
+        widths: Widths,
+        vector_dim: int,
+        encoder: EventEncoder | None = None,
     ) -> None:
         super().__init__()
         w = widths
         self.vector_dim = vector_dim
         self.user_scale, self.item_scale, self.pair_scale = _Scale(user), _Scale(item), _Scale(pair)
-        self.user_tower = _tower(len(user.mean), w.user_hidden, w.tower)
+        units = encoder.units if encoder is not None else 0
+        self.user_tower = _tower(len(user.mean) + units, w.user_hidden, w.tower)
         self.item_tower = _tower(len(item.mean), w.item_units, w.tower)
         self.head_first = nn.Linear(3 * w.tower + len(pair.mean), w.hidden1)
         self.head_second = nn.Linear(w.hidden1, w.hidden2)
@@ -98,6 +114,14 @@ class ResponseNet(nn.Module):
         self.leave_weights = nn.Parameter(torch.zeros(2))
         for skip in (self.item_skip, self.pair_skip):
             nn.init.zeros_(skip.weight)
+        self.encoder = encoder
+
+    def histories(self, events: Events, inputs: Tensor) -> Tensor:
+        """(n, H) encodings of events; inputs (n_items, D + Fi), of which the vectors count."""
+        assert self.encoder is not None
+        distinct, index = torch.unique(events.item, return_inverse=True)
+        vectors = self.item_scale(inputs[distinct])[:, : self.vector_dim]
+        return self.encoder(replace(events, item=index), vectors)  # type: ignore[no-any-return]
 
     def items(self, inputs: Tensor, drop: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Tower output (m, tower) and linear path (m, heads) of item inputs (m, D + Fi); drop (m,) bool."""
@@ -109,7 +133,7 @@ class ResponseNet(nn.Module):
         return self.item_tower(x), self.item_skip(x)
 
     def forward(self, user: Tensor, items: tuple[Tensor, Tensor], item: Tensor, z: Tensor) -> Tensor:
-        """Logits (n, heads) of inputs already scaled: user (n, U), z (n, F + 1 + E); item (n,) rows of `items`."""
+        """Logits (n, heads) of inputs already scaled: user (n, U + H), z (n, F + 1 + E); item (n,) rows of `items`."""
         u = self.user_tower(user)
         v, skip = nn.functional.embedding(item, items[0]), nn.functional.embedding(item, items[1])
         h = torch.relu(self.head_first(torch.cat([u, v, u * v, z], dim=1)))
@@ -138,6 +162,8 @@ def export(net: ResponseNet, inputs: Floats) -> dict[str, Floats]:
     for name, scale in (("user", net.user_scale), ("item", net.item_scale), ("pair", net.pair_scale)):
         weights |= {f"{name}_{part}": array(getattr(scale, part)) for part in ("low", "high", "mean")}
     user_std, item_std, pair_std = (array(s.std)[:, None] for s in (net.user_scale, net.item_scale, net.pair_scale))
+    if net.encoder is not None:
+        user_std = np.concatenate([user_std, np.ones((net.encoder.units, 1), np.float32)])
     for name, std, layers in (("user", user_std, net.user_tower), ("item", item_std, net.item_tower)):
         w1, b1, w2, b2 = (array(p) for p in layers.parameters())
         weights |= {f"{name}_w1": w1.T / std, f"{name}_b1": b1, f"{name}_w2": w2.T, f"{name}_b2": b2}
@@ -157,5 +183,11 @@ def export(net: ResponseNet, inputs: Floats) -> dict[str, Floats]:
     }
     heads = net.head_last.out_features
     weights["platt"] = np.tile(np.array([1.0, 0.0], np.float32), (heads, 2, 1))
+    if net.encoder is not None:
+        weights |= net.encoder.arrays(item_std[: net.vector_dim, 0])
+        # What the encoder adds comes as it is: no range, no mean.
+        none = np.zeros(net.encoder.units, np.float32)
+        for part, value in (("low", none - _FREE), ("high", none + _FREE), ("mean", none)):
+            weights[f"user_{part}"] = np.concatenate([weights[f"user_{part}"], value])
     weights = {name: np.ascontiguousarray(w) for name, w in weights.items()}
-    return weights | item_tables(weights, inputs)
+    return weights | item_tables(weights, inputs) | item_table(weights, inputs)

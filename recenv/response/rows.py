@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
+from recenv.response.recent import Recent
 
 SPLITS: tuple[str, ...] = ("train", "calibration", "validation", "test")
 HEADS: tuple[str, ...] = ("click", "purchase", "leave")
+OF_VISITS = ("visit_obs", "recent")
+"""Fields with one row a visit; the others have one a response."""
 
 
 @dataclass
@@ -30,6 +33,7 @@ class TrainingRows:
         split: (n,) int8, index into `SPLITS`.
         user: (n,) int32, row of the users table.
         time: (n,) int64, seconds.
+        recent: the last events before each visit (V of them), where a history encoder is to read them; else None.
     """
 
     visit_obs: NDArray[np.float32]
@@ -45,6 +49,7 @@ class TrainingRows:
     split: NDArray[np.int8]
     user: NDArray[np.int32]
     time: NDArray[np.int64]
+    recent: Recent | None = None
 
     def __len__(self) -> int:
         return len(self.item)
@@ -55,8 +60,8 @@ class TrainingRows:
         return self.treat[:, 0] > 0.5
 
     def select(self, mask: NDArray[Any]) -> TrainingRows:
-        """Rows of a boolean mask or an index array; `visit_obs` is shared, not copied."""
-        picked = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name != "visit_obs"}
+        """Rows of a boolean mask or an index array; what visits have is shared, not copied."""
+        picked = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name not in OF_VISITS}
         return replace(self, **picked)
 
     def of(self, split: str) -> TrainingRows:
@@ -89,9 +94,12 @@ class TrainingRows:
         """
         n = len(self)
         for f in fields(self):
-            array = getattr(self, f.name)
-            if f.name != "visit_obs" and len(array) != n:
-                raise InputError(f"rows.{f.name}", f"{len(array)} rows against {n} items", "Give one row a response.")
+            if f.name not in OF_VISITS and len(getattr(self, f.name)) != n:
+                found = f"{len(getattr(self, f.name))} rows against {n} items"
+                raise InputError(f"rows.{f.name}", found, "Give one row a response.")
+        if self.recent is not None and len(self.recent) != len(self.visit_obs):
+            found = f"{len(self.recent)} histories against {len(self.visit_obs)} visits"
+            raise InputError("rows.recent", found, "Give one a visit.")
         for name in ("visit_obs", "offset", "cross", "treat", "weight"):
             _finite(name, getattr(self, name))
         if n and not (self.weight > 0).all():

@@ -15,7 +15,10 @@ from tqdm import tqdm
 
 from recenv.core.checks import check_whole
 from recenv.core.errors import InputError
+from recenv.response.batches import Tensors, order, tensors, users
 from recenv.response.calibrate import calibrate
+from recenv.response.encoders import ATTENTION_HEADS, check_encoder
+from recenv.response.encoders_torch import Seen, make_encoder
 from recenv.response.forward import HEADS, ResponseForward
 from recenv.response.model import ResponseNet, Scaling, Widths, export
 from recenv.response.rows import SPLITS, TrainingRows
@@ -37,6 +40,10 @@ class TrainConfig:
         user_drop: share of a user's inputs that a batch hides (dropout): a thousand households are few for 200 inputs.
         item_drop: probability that a batch hides an item's vector, so that a new item is not out of distribution.
         threads: torch threads; results are reproducible for a fixed number.
+        encoder: what reads the order of a user's last events: `decay` (nothing: the summary's decayed sums are all),
+            `gru` or `attention` (`recenv.response.encoders`).
+        encoder_units: length of the encoding, a multiple of 4.
+        encoder_events: events that an encoder reads, the newest; at most the ring buffer's 64.
         widths: layer widths.
     """
 
@@ -49,12 +56,25 @@ class TrainConfig:
     user_drop: float = 0.3
     item_drop: float = 0.1
     threads: int = 1
+    encoder: str = "decay"
+    encoder_units: int = 32
+    encoder_events: int = 32
     widths: Widths = field(default_factory=Widths)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch", "threads"):
             check_whole(name, getattr(self, name))
         check_whole("least_steps", self.least_steps, 0)
+        check_encoder(self.encoder)
+        check_whole("encoder_units", self.encoder_units, 4, 256)
+        check_whole("encoder_events", self.encoder_events)
+        if self.encoder_units % ATTENTION_HEADS:
+            raise InputError("option encoder_units", f"{self.encoder_units}", f"Give a multiple of {ATTENTION_HEADS}.")
+        for name in ("user_drop", "item_drop"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"option {name}", f"{getattr(self, name)}", "Give a share from 0 to below 1.")
+        if not 0.0 <= self.weight_decay < float("inf"):
+            raise InputError("option weight_decay", f"{self.weight_decay}", "Give 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -72,21 +92,6 @@ class Folds:
         """((1 + K) n_items, D + Fi): the full inputs, then those of each fold."""
         held_out = [np.concatenate([item_vectors, part], axis=1) for part in self.features]
         return np.concatenate([inputs, *held_out]).astype(np.float32)
-
-
-@dataclass
-class _Tensors:
-    user: Tensor
-    visit: Tensor
-    item: Tensor
-    pair: Tensor
-    offset: Tensor
-    acts: Tensor
-    response: Tensor
-    weight: Tensor
-
-    def __len__(self) -> int:
-        return len(self.item)
 
 
 def train(
@@ -120,12 +125,14 @@ def train(
     heads = supported_heads(parts["train"])
     with torch_session(seed, config.threads):
         net = _build(parts["train"], inputs, item_vectors.shape[1], len(heads), config)
-        data, held = (_tensors(net, parts[name], heads) for name in ("train", "validation"))
+        data, held = (tensors(net, parts[name], heads) for name in ("train", "validation"))
         if folds is not None:
             data.item += len(inputs) * (1 + torch.from_numpy(folds.fold[rows.split == SPLITS.index("train")]))
         history = _fit(net, data, held, heads, torch.from_numpy(table), config, seed, progress)
         arrays = export(net, inputs)
     settings: dict[str, Any] = {"heads": list(heads), "train": asdict(config), "seed": seed, "history": history}
+    if net.encoder is not None:
+        settings["encoder"] = {"name": config.encoder, "units": net.encoder.units, "events": net.encoder.events}
     return calibrate(ResponseForward(arrays, settings), parts["calibration"])
 
 
@@ -168,31 +175,20 @@ def _build(rows: TrainingRows, inputs: Floats, vector_dim: int, heads: int, conf
     user = Scaling.of(rows.visit_obs[np.unique(rows.visit)])
     pair = Scaling.of(np.concatenate([rows.cross, rows.treat], axis=1), rows.weight)
     seen = np.bincount(rows.item, minlength=len(inputs)) > 0
-    return ResponseNet(user, Scaling.of(inputs[seen]), pair, heads, config.widths, vector_dim)
-
-
-@torch.no_grad()
-def _tensors(net: ResponseNet, rows: TrainingRows, heads: tuple[str, ...]) -> _Tensors:
-    """Inputs scaled once, not in every batch."""
-    tensor = torch.from_numpy
-    pair = np.concatenate([rows.cross, rows.treat], axis=1)
-    acts = np.nan_to_num(np.stack([rows.click, rows.purchase], axis=1))
-    return _Tensors(
-        user=net.user_scale(tensor(rows.visit_obs)),
-        visit=tensor(rows.visit.astype(np.int64)),
-        item=tensor(rows.item.astype(np.int64)),
-        pair=net.pair_scale(tensor(pair)),
-        offset=tensor(rows.offset),
-        acts=tensor(acts.astype(np.float32)),
-        response=tensor(np.stack([rows.response(h) for h in heads], axis=1)),
-        weight=tensor((rows.weight / rows.weight.mean()).astype(np.float32)) if len(rows) else tensor(rows.weight),
-    )
+    encoder = None
+    if config.encoder != "decay":
+        if rows.recent is None:
+            raise InputError("rows.recent", "is missing", f"The encoder {config.encoder} needs replay(recent=True).")
+        events = min(config.encoder_events, rows.recent.item.shape[1])
+        seen_events = Seen.of(rows.recent.take(np.unique(rows.visit)), events)
+        encoder = make_encoder(config.encoder, vector_dim, config.encoder_units, events, seen_events)
+    return ResponseNet(user, Scaling.of(inputs[seen]), pair, heads, config.widths, vector_dim, encoder)
 
 
 def _fit(
     net: ResponseNet,
-    data: _Tensors,
-    held: _Tensors,
+    data: Tensors,
+    held: Tensors,
     heads: tuple[str, ...],
     inputs: Tensor,
     config: TrainConfig,
@@ -227,7 +223,7 @@ def _fit(
 
 def _epoch(
     net: ResponseNet,
-    data: _Tensors,
+    data: Tensors,
     heads: tuple[str, ...],
     inputs: Tensor,
     optimiser: torch.optim.Optimizer,
@@ -237,9 +233,8 @@ def _epoch(
     generator: torch.Generator,
 ) -> float:
     net.train()
-    order = torch.randperm(len(data), generator=generator)
     total, count = 0.0, 0
-    for index in order.split(batch):
+    for index in order(net, data, generator).split(batch):
         loss = _loss(net, data, index, heads, inputs, config, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -252,7 +247,7 @@ def _epoch(
 
 def _loss(
     net: ResponseNet,
-    data: _Tensors,
+    data: Tensors,
     index: Tensor,
     heads: tuple[str, ...],
     inputs: Tensor,
@@ -261,7 +256,7 @@ def _loss(
 ) -> Tensor:
     """Sum over heads of the weighted mean log-loss over the rows of `index`; `hide`: what to drop, in training."""
     distinct, item = torch.unique(data.item[index], return_inverse=True)
-    user, drop = data.user[data.visit[index]], None
+    user, drop = users(net, data, index, inputs), None
     if hide is not None:
         drop = torch.rand(len(distinct), generator=generator) < hide.item_drop
         user = user * (torch.rand(user.shape, generator=generator) >= hide.user_drop) / (1.0 - hide.user_drop)
@@ -276,7 +271,7 @@ def _loss(
     return (entropy * w * known).sum() / w.sum()
 
 
-def _add_known(net: ResponseNet, logits: Tensor, heads: tuple[str, ...], data: _Tensors, index: Tensor) -> Tensor:
+def _add_known(net: ResponseNet, logits: Tensor, heads: tuple[str, ...], data: Tensors, index: Tensor) -> Tensor:
     columns = list(logits.unbind(dim=1))
     copied = heads.index("click" if "click" in heads else "purchase")
     columns[copied] = columns[copied] + data.offset[index]
@@ -286,7 +281,7 @@ def _add_known(net: ResponseNet, logits: Tensor, heads: tuple[str, ...], data: _
 
 
 @torch.no_grad()
-def _evaluate(net: ResponseNet, data: _Tensors, heads: tuple[str, ...], inputs: Tensor) -> float:
+def _evaluate(net: ResponseNet, data: Tensors, heads: tuple[str, ...], inputs: Tensor) -> float:
     net.eval()
     total, mass = 0.0, 0.0
     for index in torch.arange(len(data)).split(16384):
@@ -297,7 +292,7 @@ def _evaluate(net: ResponseNet, data: _Tensors, heads: tuple[str, ...], inputs: 
 
 
 @torch.no_grad()
-def _start_at_base_rate(net: ResponseNet, data: _Tensors) -> None:
+def _start_at_base_rate(net: ResponseNet, data: Tensors) -> None:
     """Rare responses: begin at the base rate's log odds, not at one half."""
     known = ~torch.isnan(data.response)
     weight = data.weight[:, None] * known

@@ -68,7 +68,8 @@ def _rates(train: TrainingRows, calibration: TrainingRows, head: str, n_items: i
 
 def predicted(forward: ResponseForward, rows: TrainingRows, head: str) -> NDArray[np.float32]:
     """(n,) the probability that the model gives each row's response of `head`."""
-    p = forward.predict(rows.visit_obs, rows.item, rows.cross, rows.treat, rows.offset, rows.visit)
+    user = forward.user_inputs(rows.visit_obs, rows.recent)
+    p = forward.predict(user, rows.item, rows.cross, rows.treat, rows.offset, rows.visit)
     if head == "leave":
         return forward.leave_probability(p, np.nan_to_num(rows.click), np.nan_to_num(rows.purchase))
     value = p.click if head == "click" else p.purchase
