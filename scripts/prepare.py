@@ -31,7 +31,8 @@ class PrepareConfig:
     """Turn a source into the tables that `recenv fit` reads."""
 
     source: Positional[str]
-    """Where the logs come from: csv, complete-journey, open-bandit, online-retail, upworthy, synthetic, synthetic-email."""
+    """Where the logs come from: csv, complete-journey, open-bandit, online-retail, upworthy, synthetic or
+    synthetic-email."""
     out: Path
     """Folder to write; it must be empty or missing."""
     path: str | None = None

@@ -230,8 +230,8 @@ def _meta(file: Path, counted: bool, options: UpworthyOptions) -> dict[str, Any]
         "assumed": [
             f"Readers were assigned to packages evenly: the propensity of a headline is {packages}",
             f"Tests of the weeks {FAULTY_WEEKS[0]} to {FAULTY_WEEKS[1]}, whose assignment may be at fault, {window}",
-            "The archive holds counts, no readers: weights are numbers of impressions, and a user id stands for a group "
-            "of readers of one test, never for a person",
+            "The archive holds counts, no readers: weights are numbers of impressions, and a user id stands for a "
+            "group of readers of one test, never for a person",
             "Each arm's impressions are divided among the splits at random (multinomially), not by time",
             "It is news, not shop copy: what a headline's effect says about products is an assumption",
             "items.text: the words that most of a story's headlines share; copies.style: the headline's outer form",
