@@ -25,7 +25,7 @@ class Audit:
     alpha: float
     """Family-wise level of all tests together."""
     lines: tuple[dict[str, Any], ...] = ()
-    """One an action (and position) tested: action, position, rows (eligible), estimated (sum 1{a = k} / p), ratio, p."""
+    """One an action and position tested: action, position, rows (eligible), estimated (sum 1{a=k}/p), ratio, p."""
     unseen: int = 0
     """Eligible (action, position) pairs that were never logged: nothing can be said of their propensities."""
     reasons: tuple[str, ...] = ()

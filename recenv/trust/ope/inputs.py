@@ -1,8 +1,8 @@
-"""What off-policy evaluation takes in: logged decisions and the policy to be valued; checked, never mended in silence."""
+"""What off-policy evaluation takes in: logged decisions and the policy to be valued; checked, never mended."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ _SUM_TOLERANCE = 1e-4  # published action distributions are rounded to 6 digits;
 class LoggedBandit:
     """n logged decisions of one logging policy: one row is one action shown, at one position.
 
-    `check()` gives the same log with arrays of the dtypes below, or raises a named error; `evaluate` and `audit` call it.
+    `check()` gives the same log with arrays of the dtypes below, or raises a named error; `evaluate` and `audit` call
+    it.
     """
 
     action: Array
@@ -49,8 +50,8 @@ class LoggedBandit:
         """The log with float64 and int64 arrays and no None but `behaviour`.
 
         Raises:
-            InputError: empty, non-numeric, ragged or of unequal length; NaN or infinite; an action, propensity, position
-                or weight out of its range; a propensity below `min_propensity` (see `clipped`).
+            InputError: empty, non-numeric, ragged or of unequal length; NaN or infinite; an action, propensity,
+                position or weight out of its range; a propensity below `min_propensity` (see `clipped`).
         """
         scalar("min_propensity", min_propensity, 0.0, 1.0)
         count = _count(self.n_actions)
@@ -89,7 +90,9 @@ class LoggedBandit:
 
     def rows(self, index: Array) -> LoggedBandit:
         """Some of the rows: boolean (n,) or row numbers."""
-        picked = {name: None if (a := getattr(self, name)) is None else np.asarray(a)[index] for name in _ROW_FIELDS}
+        picked: dict[str, Any] = {
+            name: None if (a := getattr(self, name)) is None else np.asarray(a)[index] for name in _ROW_FIELDS
+        }
         return replace(self, **picked)
 
 
@@ -113,6 +116,8 @@ class Target:
     """(n,) float64: q of the logged action."""
     q_target: Array | None = None
     """(n,) float64: sum_a pi_e(a | x) q(x, a)."""
+    groups: Array | None = None
+    """(A,) int64 >= 0: group of each action, for `mips` (see `group_actions`)."""
 
     @property
     def has_q(self) -> bool:
@@ -129,9 +134,8 @@ class Target:
         n, count = len(log.action), log.n_actions
         index = np.arange(n)
         if (self.probability is None) == (self.chosen is None):
-            raise InputError(
-                "target", "needs `probability` or `chosen`, one of the two", "Give the (n, A) table if you can."
-            )
+            what = "needs `probability` or `chosen`, one of the two"
+            raise InputError("target", what, "Give the (n, A) table if you can.")
         table: Floats | None = None
         if self.probability is not None:
             table = distribution("probability", self.probability, (n, count))
@@ -139,7 +143,10 @@ class Target:
         else:
             chosen = numbers("chosen", self.chosen, (n,))
             _within("chosen", chosen, 0.0, 1.0)
-        return CheckedTarget(chosen, table, *self._model(log, table))
+        groups = None if self.groups is None else whole("groups", self.groups, count)
+        if groups is not None:
+            _within("groups", groups, 0, count - 1)
+        return CheckedTarget(chosen, table, *self._model(log, table), groups)
 
     def _model(self, log: LoggedBandit, table: Floats | None) -> tuple[Floats | None, Floats | None]:
         n = len(log.action)
@@ -160,7 +167,9 @@ class Target:
     def rows(self, index: Array) -> Target:
         """The same rows as `LoggedBandit.rows(index)`."""
         names = ("probability", "chosen", "q", "q_logged", "q_target")
-        return Target(**{name: None if (a := getattr(self, name)) is None else np.asarray(a)[index] for name in names})
+        return replace(
+            self, **{name: None if (a := getattr(self, name)) is None else np.asarray(a)[index] for name in names}
+        )
 
 
 @dataclass(frozen=True)
@@ -173,8 +182,10 @@ class CheckedTarget:
     """(n, A) pi_e, or None."""
     q_logged: Floats | None
     """(n,) or None."""
-    q_target: Floats | None = field(default=None)
+    q_target: Floats | None
     """(n,) or None."""
+    groups: Ints | None
+    """(A,) or None."""
 
 
 def numbers(name: str, values: Any, shape: tuple[int, ...] | None = None) -> Floats:
@@ -193,9 +204,7 @@ def numbers(name: str, values: Any, shape: tuple[int, ...] | None = None) -> Flo
         raise InputError(name, f"has shape {array.shape}", f"Give {shape}: one entry for each logged row.")
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        raise InputError(
-            _row(name, ~np.isfinite(array)), "NaN or infinite", "Leave such rows out, or say what they are."
-        )
+        raise InputError(_row(name, ~np.isfinite(array)), "NaN or infinite", "Leave such rows out or mend them.")
     return array
 
 
