@@ -19,6 +19,7 @@ from recenv.env.options import EnvOptions
 from recenv.env.outcomes import Outcome
 from recenv.env.prepared import prepared
 from recenv.env.simulator import Simulator
+from recenv.trust.ranking import gini
 
 if TYPE_CHECKING:
     from recenv.env.learned import ResponseProtocol
@@ -188,18 +189,6 @@ class _Run:
         slot = int(self.length[row])
         shown = what(self.sim, int(info["item"][row, 0]), int(info["copy"][row, 0]))
         return f"  {slot}. {shown} -> {happened(self.sim, row, info)}"
-
-
-def gini(counts: NDArray[Any]) -> float:
-    """Gini coefficient of non-negative counts: 0 where all are equal, towards 1 where one has all; 0 if all are 0.
-
-    G = sum_i (2 i - n - 1) x_i / (n sum_i x_i), x sorted ascending, i = 1 .. n.
-    """
-    x = np.sort(np.asarray(counts, np.float64))
-    n, total = len(x), x.sum()
-    if not total:
-        return 0.0
-    return float(((2 * np.arange(1, n + 1) - n - 1) * x).sum() / (n * total))
 
 
 def entropy(counts: NDArray[Any]) -> float:

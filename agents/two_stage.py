@@ -75,8 +75,9 @@ class TwoStagePolicy(BasePolicy):
         return np.where(allowed, self.world.item_rate.astype(np.float64), -np.inf)
 
     def values(self, obs: Floats, mask: Bools) -> Floats:
-        """(n, A) expected reward of each action as `model-greedy` has it; undefined off the short list."""
-        return self.greedy.values(obs, mask & self._listed(obs, mask))
+        """(n, A) expected reward of each action as `model-greedy` has it; -inf off the short list."""
+        listed = mask & self._listed(obs, mask)
+        return np.where(listed, self.greedy.values(obs, listed), np.float32(-np.inf))
 
     def _listed(self, obs: Floats, mask: Bools) -> Bools:
         """(n, A) actions of the short list; action 0 always."""

@@ -11,7 +11,7 @@ from helpers_world import small_world
 
 from recenv.agents.base import REGISTRY, EnvFactory, NullLog, draw, entry, load_policy
 from recenv.agents.dense import DenseResponse
-from recenv.agents.evaluate import entropy, evaluate, gini
+from recenv.agents.evaluate import entropy, evaluate
 from recenv.agents.knn import KNNConfig, similarities, user_items
 from recenv.core.errors import ArtefactError, InputError
 from recenv.env.options import EnvOptions
@@ -19,6 +19,7 @@ from recenv.env.simulator import Simulator
 from recenv.observation import layout
 from recenv.response.features import cross_from_full
 from recenv.state import N_KINDS, PURCHASE
+from recenv.trust.ranking import gini
 from recenv.world import World
 
 TRAIN = EnvOptions(reward_mode="expected", candidates="all")

@@ -62,8 +62,12 @@ class DQNPolicy(BasePolicy):
 
     def distribution(self, obs: Floats, mask: Bools) -> Floats:
         """See `BasePolicy.distribution`: epsilon-greedy with `eval_epsilon`."""
-        values = action_values(self.network, obs, self.config.device)
-        return greedy_probabilities(values, mask, self.config.eval_epsilon)
+        return greedy_probabilities(self.values(obs, mask), mask, self.config.eval_epsilon)
+
+    def values(self, obs: Floats, mask: Bools) -> Floats:
+        """(n, A) learned action values, of masked actions too."""
+        del mask
+        return action_values(self.network, obs, self.config.device)
 
     def train(self, env_factory: EnvFactory, steps: int, seed: int, logger: TrainLog | None = None) -> None:
         """Learn for `steps` user slots in the training environment.
