@@ -43,6 +43,11 @@ class _Sides:
             return undecided(name, f"{self.users} users on one side; no interval below {tol.min_users}.")
         return None
 
+    def rare(self, name: str, tol: Tolerances) -> bool:
+        """Whether a statistic counts responses, and one side has fewer than the floor of them."""
+        counts = name == "responses" or name.startswith("responses_")
+        return counts and min(x[name].sum() for x in (self.stats.real, self.stats.simulated)) < tol.floor_positives
+
 
 def _variance(sides: _Sides, side: int, name: str) -> tuple[float, Floats]:
     """Variance of a statistic over sessions and the influence (U,) on its logarithm."""
@@ -65,11 +70,13 @@ def second_order(stats: SessionStats, tol: Tolerances, seed: int = 0) -> Gate:
     if few or not names:
         return few or undecided("second_order", "no responses per session were given.")
     values, psis, pairs = [], [], []
+    nothing = np.full(sides.clusters.size, np.nan)
     for name in names:
         (real, real_psi), (simulated, simulated_psi) = (_variance(sides, side, name) for side in (0, 1))
         pairs.append((real, simulated))
-        values.append(np.log(simulated / real) if real > 0 and simulated > 0 else np.nan)
-        psis.append(simulated_psi - real_psi)
+        sound = real > 0 and simulated > 0 and not sides.rare(name, tol)
+        values.append(np.log(simulated / real) if sound else np.nan)
+        psis.append(simulated_psi - real_psi if sound else nothing)
     bands = simultaneous(np.array(values), np.stack(psis, axis=1), tol.gate_level, seed).exp()
     lines = [
         line(name, bands.value[k], bands.low[k], bands.high[k], band(tol.ratio_variance), len(stats.real_user))
@@ -93,7 +100,8 @@ def rollout(stats: SessionStats, tol: Tolerances, seed: int = 0) -> Gate:
     if few:
         return few
     names = list(stats.real)
-    compared = [_compare(sides, name) for name in names]
+    nothing = (np.nan, np.full(sides.clusters.size, np.nan))
+    compared = [nothing if sides.rare(name, tol) else _compare(sides, name) for name in names]
     bands = simultaneous(
         np.array([c[0] for c in compared]), np.stack([c[1] for c in compared], axis=1), tol.gate_level, seed
     )

@@ -3,7 +3,7 @@
 It exists to judge the gates: logs and roll-outs cost milliseconds, so that error rates over hundreds of seeds can be
 had. For user u, item i of category c(i), in each slot of a session:
 
-    logit p_ui = BASE + item_i + taste_{u,c(i)} + level_u        expected response
+    logit p_ui = base + item_i + taste_{u,c(i)} + level_u        expected response
     P(y = 1 | g) from p and the session's hidden g               recenv.response.frailty, variance THETA
     P(leave after the slot) = LEAVE
 
@@ -48,12 +48,12 @@ class GateShop:
     visits: NDArray[np.int64]
 
     @classmethod
-    def make(cls, users: int, visits: float, rng: np.random.Generator) -> GateShop:
-        """A shop of so many users, with `visits` sessions each on average (negative binomial, at least 1)."""
+    def make(cls, users: int, visits: float, rng: np.random.Generator, base: float = BASE) -> GateShop:
+        """A shop of so many users, `visits` sessions each on average (at least 1); `base`: logit of the base rate."""
         category = np.arange(ITEMS) % CATEGORIES
         item = 0.6 * rng.standard_normal(ITEMS)
         taste = 0.7 * rng.standard_normal((users, CATEGORIES))
-        logit = BASE + item + taste[:, category] + 0.4 * rng.standard_normal((users, 1))
+        logit = base + item + taste[:, category] + 0.4 * rng.standard_normal((users, 1))
         score = np.exp(0.6 * item + 0.5 * taste[:, category])
         logged = score / score.sum(axis=1, keepdims=True)
         count = 1 + rng.poisson(rng.gamma(2.0, max(visits - 1, 0) / 2.0, users))
