@@ -117,9 +117,18 @@ def worst(verdicts: Iterable[str]) -> str:
 
 
 def gate_of_lines(
-    name: str, lines: Sequence[dict[str, Any]], detail: str, axis: str, kind: str = "ratio", head: str = ""
+    name: str,
+    lines: Sequence[dict[str, Any]],
+    detail: str,
+    axis: str,
+    kind: str = "ratio",
+    head: str = "",
+    plotted: Sequence[dict[str, Any]] | None = None,
 ) -> Gate:
-    """A gate whose verdict is that of its lines; its figure is that of the line that decides."""
+    """A gate whose verdict is that of its lines; its figure is that of the line that decides.
+
+    `plotted`: the lines to draw, where not all have one scale.
+    """
     verdict = worst(x["verdict"] for x in lines if x["required"] or x["verdict"] == FAIL)
     decisive = max(lines, key=_badness) if lines else None
     return Gate(
@@ -133,7 +142,7 @@ def gate_of_lines(
         detail=detail,
         head=head,
         lines=tuple(lines),
-        plot=_plot(lines, kind, axis),
+        plot=_plot(lines if plotted is None else plotted, kind, axis),
     )
 
 
@@ -144,16 +153,24 @@ def _badness(line_: dict[str, Any]) -> tuple[int, float]:
     low, high = line_["low"], line_["high"]
     if low is None or high is None:
         return rank, math.inf
-    width = (most - least) if most is not None and least is not None else max(abs(most or least or 1.0), 1e-9)
-    out = [
-        (low - most) / width if most is not None else -math.inf,
-        (least - high) / width if least is not None else -math.inf,
-    ]
-    reach = [
-        (high - most) / width if most is not None else -math.inf,
-        (least - low) / width if least is not None else -math.inf,
-    ]
-    return rank, max(out) if rank == 3 else max(reach)
+    both = least is not None and most is not None
+    width = (most - least) if both else max(abs(most or least or 1.0), 1e-9)
+    ends = (low, high) if rank == 3 else (high, low)
+    above = (ends[0] - most) / width if most is not None else -math.inf
+    below = (least - ends[1]) / width if least is not None else -math.inf
+    return rank, max(above, below)
+
+
+def in_tolerances(line_: dict[str, Any], log: bool) -> dict[str, Any]:
+    """A line on the scale on which its two-sided tolerance is [-1, 1], for plots of unlike statistics."""
+    least, most = (math.log(v) if log else v for v in line_["tolerance"])
+    middle, half = (most + least) / 2, (most - least) / 2
+    values = {key: line_[key] for key in ("figure", "low", "high")}
+    moved = {
+        key: None if v is None or (log and v <= 0) else ((math.log(v) if log else v) - middle) / half
+        for key, v in values.items()
+    }
+    return line_ | moved | {"tolerance": [-1.0, 1.0]}
 
 
 def _plot(lines: Sequence[dict[str, Any]], kind: str, axis: str) -> dict[str, Any]:

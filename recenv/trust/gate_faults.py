@@ -18,6 +18,7 @@ from recenv.trust.gate_groups import WEEK
 from recenv.trust.gate_truth import (
     BASE,
     ITEMS,
+    THETA,
     WEEKS,
     Floats,
     GateShop,
@@ -59,12 +60,12 @@ FAULTS: dict[str, str] = {
     "not_deterministic": "one byte differs on repetition",
 }
 
-WRONG_RUNS: dict[str, dict[str, float]] = {
-    "wrong_leave": {"leave": 1.5},
-    "wrong_leave_x1.3": {"leave": 1.3},
-    "no_overdispersion": {"theta": 0.0},
+WRONG_RUNS: dict[str, tuple[float, float]] = {
+    "wrong_leave": (1.5, THETA),
+    "wrong_leave_x1.3": (1.3, THETA),
+    "no_overdispersion": (1.0, 0.0),
 }
-"""Faults in how sessions run: what differs in the model."""
+"""Faults in how sessions run: factor on leaving, variance of the session effect."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ class Case:
     def faulty(self, fault: str) -> Inputs:
         """What the gates are given when the simulator has the fault."""
         if fault in WRONG_RUNS:
-            return self._rolled(replace(Model(self.shop.p), **WRONG_RUNS[fault]))
+            leave, theta = WRONG_RUNS[fault]
+            return self._rolled(Model(self.shop.p, leave, theta))
         if fault in ("leaked_future", "leaked_in_replay"):
             return self._leaked(fault)
         if fault in ("exploiting_policy", "wrong_order"):

@@ -50,7 +50,8 @@ class Clusters:
     def table(self, group: NDArray[Any], groups: int, row: NDArray[Any]) -> Floats:
         """(U, groups) sums by user and group of one row quantity (n,); group (n,) in 0..groups - 1."""
         flat = self.index * groups + group
-        return np.bincount(flat, np.asarray(row, np.float64), self.size * groups).reshape(self.size, groups)
+        sums = np.bincount(flat, np.asarray(row, np.float64), self.size * groups)
+        return sums.astype(np.float64).reshape(self.size, groups)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def item_rates(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
         weight = float(s.w[group == k].sum())
         lines.append(line(label, bands.value[k], bands.low[k], bands.high[k], band(tol.ratio_item), weight))
     detail = f"rates of {items} items are off by {mid:.0%} (root mean square, net of sampling noise)."
-    return gate_of_lines("item_rates", lines, detail, RATIO_AXIS, "ratio", s.head)
+    return gate_of_lines("item_rates", lines, detail, RATIO_AXIS, "ratio", s.head, plotted=lines[1:])
 
 
 def _squared_error(s: PredictionSlice, clusters: Clusters) -> tuple[float, float, int]:
@@ -82,4 +82,5 @@ def _table(
 ) -> NDArray[np.float64]:
     """(blocks of users, items) sums."""
     blocks = min(users, _MOST_BLOCKS)
-    return np.bincount((user % blocks) * items + item, value, blocks * items).reshape(blocks, items)
+    sums = np.bincount((user % blocks) * items + item, value, blocks * items)
+    return sums.astype(np.float64).reshape(blocks, items)

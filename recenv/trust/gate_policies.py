@@ -149,9 +149,9 @@ def exploitation(
         return undecided("exploitation", f"{policy} is worth nothing in its own world.")
     reach = float(-ndtri((1.0 - tol.gate_level) / (2 * len(others))))
     lines = []
-    for name, (value, error) in others.items():
-        gap = (world[0] - value) / abs(world[0])
-        se = np.hypot(error / world[0], value * world[1] / world[0] ** 2)
+    for name, (elsewhere, error) in others.items():
+        gap = (world[0] - elsewhere) / abs(world[0])
+        se = float(np.hypot(error / world[0], elsewhere * world[1] / world[0] ** 2))
         most = tol.max_pessimism_gap if name == "the pessimistic world" else tol.max_optimism
         lines.append(line(name, gap, gap - reach * se, gap + reach * se, (None, most), required=name == "the judge"))
     told = ", ".join(f"{value[0]:.4g} by {name}" for name, value in others.items())

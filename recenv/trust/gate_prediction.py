@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.trust.gate_base import NOT_ENOUGH, PASS, QUESTIONS, Gate, gate_of_lines, line, undecided
-from recenv.trust.gate_groups import by_decile, by_segment, by_week
+from recenv.trust.gate_base import NOT_ENOUGH, PASS, Gate, gate_of_lines, line, undecided
+from recenv.trust.gate_groups import WEEK, by_decile, by_segment, by_week
 from recenv.trust.gate_intervals import Bands, Clusters, Floats, log_ratio, simultaneous
 from recenv.trust.metrics import entropy, row_losses
 from recenv.trust.slices import PredictionSlice
@@ -43,23 +44,11 @@ def power(s: PredictionSlice, tol: Tolerances) -> Gate:
         seen = np.exp(np.log(tol.ratio_large) + (bands.critical[0] + 1.28) * bands.se[0])
         if np.isfinite(seen):
             detail += f"; a level wrong by x{seen:.2f} or more would be seen"
-    low_high = line("responses", s.positives, s.positives, s.positives, (float(tol.min_positives), None), len(s))
-    users = line("users", clusters.size, clusters.size, clusters.size, (float(tol.min_users), None), len(s))
-    lines = [x | {"verdict": PASS if x["verdict"] == PASS else NOT_ENOUGH} for x in (low_high, users)]
+    counts = (("responses", s.positives, tol.min_positives), ("users", clusters.size, tol.min_users))
+    lines = [line(label, n, n, n, (float(least), None), len(s)) for label, n, least in counts]
+    lines = [x | {"verdict": PASS if x["verdict"] == PASS else NOT_ENOUGH} for x in lines]
     gate = gate_of_lines("power", lines, detail + ".", "count", "bars", s.head)
-    return Gate(
-        "power",
-        QUESTIONS["power"],
-        PASS if enough else NOT_ENOUGH,
-        float(s.positives),
-        None,
-        None,
-        (float(tol.min_positives), None),
-        gate.detail,
-        s.head,
-        gate.lines,
-        gate.plot,
-    )
+    return replace(gate, verdict=PASS if enough else NOT_ENOUGH)
 
 
 def discrimination(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
@@ -114,7 +103,9 @@ def _calibration(
     labels: Sequence[str],
     seed: int,
     words: str,
+    asked: int,
 ) -> Gate:
+    """Predicted / real in each group; of `asked` groups that merging leaves as one, none was looked into: no PASS."""
     clusters = Clusters.of(s.user)
     few = too_few(name, s, clusters, tol)
     if few:
@@ -129,13 +120,17 @@ def _calibration(
         if len(labels) == 1
         else f"{np.nanmin(bands.value):.2f} to {np.nanmax(bands.value):.2f}"
     )
-    return gate_of_lines(name, lines, f"predicted / real {shown}{words}.", RATIO_AXIS, "ratio", s.head)
+    gate = gate_of_lines(name, lines, f"predicted / real {shown}{words}.", RATIO_AXIS, "ratio", s.head)
+    if gate.verdict == PASS and len(labels) == 1 and asked > 1:
+        why = f" {asked} groups were merged into one: at least {2 * tol.min_positives} responses tell two apart."
+        return replace(gate, verdict=NOT_ENOUGH, detail=gate.detail + why)
+    return gate
 
 
 def calibration_large(s: PredictionSlice, tol: Tolerances) -> Gate:
     """sum w p / sum w y over the whole slice."""
     s.check()
-    return _calibration("calibration_large", s, tol, tol.ratio_large, np.zeros(len(s), np.int64), ["all"], 0, "")
+    return _calibration("calibration_large", s, tol, tol.ratio_large, np.zeros(len(s), np.int64), ["all"], 0, "", 1)
 
 
 def calibration_deciles(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
@@ -143,7 +138,8 @@ def calibration_deciles(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> G
     s.check()
     group, labels = by_decile(s.p, s.w, s.y, tol.min_positives)
     words = f" over {len(labels)} groups of deciles"
-    return _calibration("calibration_deciles", s, tol, tol.ratio_decile, group, labels, seed, words)
+    asked = min(10, len(np.unique(s.p)))
+    return _calibration("calibration_deciles", s, tol, tol.ratio_decile, group, labels, seed, words, asked)
 
 
 def calibration_segments(
@@ -153,7 +149,9 @@ def calibration_segments(
     s.check()
     group, labels = by_segment(s.segment, s.y, tol.min_positives, names)
     words = f" over {len(labels)} segments"
-    return _calibration("calibration_segments", s, tol, tol.ratio_segment, group, labels, seed, words)
+    return _calibration(
+        "calibration_segments", s, tol, tol.ratio_segment, group, labels, seed, words, len(np.unique(s.segment))
+    )
 
 
 def calibration_weeks(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
@@ -161,7 +159,8 @@ def calibration_weeks(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gat
     s.check()
     group, labels = by_week(s.time, s.y, tol.min_positives)
     words = f" over {len(labels)} periods"
-    return _calibration("calibration_weeks", s, tol, tol.ratio_week, group, labels, seed, words)
+    asked = len(np.unique((s.time - s.time.min()) // WEEK))
+    return _calibration("calibration_weeks", s, tol, tol.ratio_week, group, labels, seed, words, asked)
 
 
 def transfer(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
@@ -186,7 +185,7 @@ def transfer(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
         line("log-loss gain", gain[0], bands.low[1], bands.high[1], (0.0, tol.max_gain), len(s), required=False),
     ]
     detail = f"on the other policy's log: predicted / real {level.value[0]:.2f}, gain over the base rate {gain[0]:.3f}."
-    return gate_of_lines("transfer", lines, detail, RATIO_AXIS, "ratio", s.head)
+    return gate_of_lines("transfer", lines, detail, RATIO_AXIS, "ratio", s.head, plotted=lines[:1])
 
 
 def drift(s: PredictionSlice, tol: Tolerances, earlier: PredictionSlice | None = None, seed: int = 0) -> Gate:

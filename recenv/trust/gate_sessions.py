@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.trust.gate_base import Gate, gate_of_lines, line, undecided
+from recenv.trust.gate_base import FAIL, Gate, gate_of_lines, in_tolerances, line, undecided
 from recenv.trust.gate_intervals import Clusters, Floats, mean_of, simultaneous
 from recenv.trust.slices import RATIO_STATS, SessionStats
 from recenv.trust.tolerances import Band, Tolerances, band
@@ -26,7 +26,7 @@ class _Sides:
 
     def sums(self, side: int, values: NDArray[np.float64]) -> Floats:
         """(U,) sums by user of one side's values."""
-        return np.bincount(self.index[side], values, self.clusters.size)
+        return np.bincount(self.index[side], values, self.clusters.size).astype(np.float64)
 
     def mean(self, side: int, name: str) -> tuple[float, Floats, Floats]:
         """Mean of a statistic where it is known, its influence (U,), and the known values."""
@@ -111,9 +111,11 @@ def rollout(stats: SessionStats, tol: Tolerances, seed: int = 0) -> Gate:
         line(name, b.value[k], b.low[k], b.high[k], _band(name, tol), len(stats.real_user))
         for k, (name, b) in enumerate(zip(names, on_scale, strict=True))
     ]
-    wrong = [x["label"] for x in lines if x["verdict"] == "FAIL"]
+    wrong = [x["label"] for x in lines if x["verdict"] == FAIL]
     detail = f"{len(lines)} statistics; " + (f"off: {', '.join(wrong[:5])}." if wrong else "none shown to be off.")
-    return gate_of_lines("rollout", lines, detail, "simulated against real", "bars")
+    plotted = [in_tolerances(x, _is_ratio(name)) for name, x in zip(names, lines, strict=True)]
+    axis = "simulated against real, in tolerances (0: as in the logs)"
+    return gate_of_lines("rollout", lines, detail, axis, "bars", plotted=plotted)
 
 
 def _is_ratio(name: str) -> bool:
