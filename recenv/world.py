@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 TABLES = ("items", "users", "copies", "action_table")
+MEMBERS = "members.safetensors"
+"""Optional: the ensemble's arrays, member k's under the prefix `k.`; their configs are `members` in `world.json`."""
 FILES = (*(f"{name}.parquet" for name in TABLES), "catalogue.safetensors", "response.safetensors", "start_states.npz")
 
 
@@ -55,6 +57,7 @@ class World:
             exp_unshown: not shown, an item keeps its own value (`recenv.response.features.unshown_exposure`).
         action_item, action_copy: (A,) int32; action 0 shows nothing (-1, -1); a copy of -1 is the item without copy.
         response: the fitted model's forward pass. start: start states. copy_effect: None in a world without copies.
+        members: the model refitted on bootstraps of users (`recenv.response.ensemble`); none unless asked for at fit.
     """
 
     meta: dict[str, Any]
@@ -74,6 +77,7 @@ class World:
     response: ResponseForward
     start: StartStates
     copy_effect: CopyEffect | None = None
+    members: tuple[ResponseForward, ...] = ()
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -118,6 +122,14 @@ class World:
     def frailty(self) -> float:
         """Variance of the session effect that root responses share (`recenv.response.frailty`); 0: none."""
         return float(self.response.config.get("frailty", {}).get("theta", 0.0))
+
+    def disagreement_scale(self, head: str) -> float:
+        """What the members' standard deviation of `head` is multiplied by to have the size of the model's error."""
+        return float(self.meta.get("disagreement", {}).get(head, {}).get("scale", 1.0))
+
+    def with_response(self, response: ResponseForward) -> World:
+        """This world with another response model over the same catalogue, one of its members say."""
+        return replace(self, response=response, members=(), path=None)
 
     @property
     def has_unshown(self) -> bool:
@@ -184,13 +196,19 @@ class World:
         arrays = self.response.to_arrays() | {f"copy.{k}": v for k, v in copy.items()}
         write_tensors(folder / "response.safetensors", arrays)
         np.savez_compressed(folder / "start_states.npz", allow_pickle=False, **self.start.to_arrays())
+        files = FILES
+        if self.members:
+            files = (*FILES, MEMBERS)
+            parts = {f"{k}.{n}": a for k, m in enumerate(self.members) for n, a in m.to_arrays().items()}
+            write_tensors(folder / MEMBERS, parts)
         meta = self.meta | {
             "schema_version": SCHEMA_VERSION,
             "state": _spec_settings(self.spec),
             "response": self.response.config,
             "copy_effect": None if self.copy_effect is None else self.copy_effect.describe(),
             "layout": self.layout,
-            "hashes": {name: file_hash(folder / name) for name in FILES},
+            "members": [member.config for member in self.members],
+            "hashes": {name: file_hash(folder / name) for name in files},
         }
         meta = json.loads(json.dumps(meta, allow_nan=False))
         meta["manifest_hash"] = manifest_hash(meta)
@@ -222,7 +240,7 @@ class World:
         check_version(folder / "world.json", meta, SCHEMA_VERSION)
         if verify:
             check_manifest(folder / "world.json", meta)
-            verify_hashes(folder, meta, FILES)
+            verify_hashes(folder, meta, (*FILES, MEMBERS) if meta.get("members") else FILES)
         tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
         catalogue = load_file(folder / "catalogue.safetensors")
         vectors, category = catalogue.pop("item_vectors"), catalogue.pop("item_category")
@@ -242,9 +260,22 @@ class World:
             response=ResponseForward.from_arrays(response, meta["response"]),
             start=start,
             copy_effect=CopyEffect.from_arrays(copy) if copy else None,
+            members=_members(folder, meta.get("members", [])),
             path=folder,
             **catalogue,
         )
+
+
+def _members(folder: Path, configs: list[dict[str, Any]]) -> tuple[ResponseForward, ...]:
+    from recenv.response.forward import ResponseForward
+
+    if not configs:
+        return ()
+    parts: list[dict[str, NDArray[Any]]] = [{} for _ in configs]
+    for name, array in load_file(folder / MEMBERS).items():
+        number, _, rest = name.partition(".")
+        parts[int(number)][rest] = array
+    return tuple(ResponseForward.from_arrays(arrays, config) for arrays, config in zip(parts, configs))
 
 
 def nearest(centroids: NDArray[np.float32], profile: NDArray[np.float32]) -> NDArray[np.int32]:

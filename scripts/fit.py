@@ -34,6 +34,8 @@ class FitConfig:
     """Share of a user's inputs hidden in each step of training."""
     weight_decay: float = TrainConfig.weight_decay
     """AdamW's decoupled weight decay."""
+    members: int = 0
+    """Response models refitted on bootstraps of users, in each world; `pessimism` and outer intervals need 10 or so."""
     threads: int = 1
     """Torch threads; results repeat for a fixed number. Two threads on busy cores are slower than one."""
 
@@ -44,6 +46,7 @@ def run(config: FitConfig) -> dict[str, Any]:
         seed=config.seed,
         start_states=config.start_states,
         horizon=config.horizon,
+        members=config.members,
         training=TrainConfig(
             epochs=config.epochs,
             threads=config.threads,

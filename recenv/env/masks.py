@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.env.options import EnvOptions
+from recenv.env.prepared import prepared
 from recenv.state import Ints
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Masks:
         self.world = world
         self.logged = options.candidates == "logged"
         self.forbid = options.repeats == "forbid"
+        self.support = options.support
         self.allowed_items = np.ones(world.n_items, bool)
         if options.exclude:
             excluded = set(options.exclude)
@@ -35,12 +37,14 @@ class Masks:
 
     def begin(self, rows: Ints, start_rows: Ints) -> None:
         """New sessions of `rows` (n,) in `start_rows` (n,)."""
-        if not self.logged:
+        if not self.logged and not self.support:
             self.table[rows] = self.everything
             return
         # One column more than items, for action 0 (item -1).
         allowed = np.ones((len(rows), self.world.n_items + 1), bool)
-        allowed[:, :-1] = offered(self.world, start_rows) & self.allowed_items
+        allowed[:, :-1] = offered(self.world, start_rows) & self.allowed_items if self.logged else self.allowed_items
+        if self.support:
+            allowed[:, :-1] &= supported(self.world, start_rows, allowed[:, :-1], self.support)
         self.table[rows] = allowed[:, self.world.action_item]
 
     def shown(self, rows: Ints, items: Ints) -> None:
@@ -72,3 +76,13 @@ def offered(world: World, start_rows: Ints) -> NDArray[np.bool_]:
     result = np.zeros((len(start_rows), world.n_items), bool)
     result[row, start.offer_item[source]] = True
     return result
+
+
+def supported(world: World, start_rows: Ints, offer: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+    """(n, n_items) items that the logged policy shows with probability `least` or more, among what is on offer.
+
+    The probability is `world.logged_rates` of the user's segment, divided by its sum over `offer` (n, n_items).
+    """
+    rate = world.logged_rates[prepared(world).segment[start_rows]].astype(np.float64)
+    total = (rate * offer).sum(axis=1, keepdims=True)
+    return np.asarray(rate >= least * total)

@@ -52,6 +52,10 @@ class EnvOptions:
         seconds_per_slot: seconds by which the clock moves after each slot. None: as the world declares.
         leave: whether users leave by the `model` or `never`. None: by the model where the logs tell.
         exclude: ids of items that are never shown (a business rule).
+        pessimism: k, so many of the ensemble's calibrated standard deviations are taken off every probability of a
+            response to what is shown (0 at least); 0: off. Needs a world fitted with members.
+        support: items whose probability under the logged policy, for the user's segment among what is on offer, is
+            below this are masked; 0: off.
     """
 
     reward: str | None = None
@@ -71,6 +75,8 @@ class EnvOptions:
     seconds_per_slot: int | None = None
     leave: str | None = None
     exclude: tuple[str, ...] = ()
+    pessimism: float = 0.0
+    support: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -81,8 +87,12 @@ class EnvOptions:
         for name, least in (("horizon", 1), ("seconds_per_slot", 0)):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least)
-        for name in (*WEIGHTS, "cost"):
-            _finite(name, getattr(self, name))
+        for name in (*WEIGHTS, "cost", "pessimism", "support"):
+            _finite(name, getattr(self, name), optional=name in WEIGHTS)
+        if self.pessimism < 0:
+            raise InputError("pessimism", f"{self.pessimism}", "Give a number of 0 or more.")
+        if not 0 <= self.support < 1:
+            raise InputError("support", f"{self.support}", "Give a probability below 1; 0 masks nothing.")
         if self.cost < 0:
             raise InputError("cost", f"{self.cost}", "Give a cost of 0 or more.")
         if isinstance(self.exclude, str) or not all(isinstance(i, str) for i in self.exclude):
@@ -144,6 +154,10 @@ def assumptions(options: EnvOptions, world: World) -> list[str]:
         told.append("examination by rank 1 / log2(1 + rank): assumed")
     if world.frailty and not shares_effect(options):
         told.append(f"the learned session effect is left out: slate response {options.slate_response!r} shares its own")
+    if options.pessimism:
+        told.append(f"pessimism {options.pessimism:g}: responses lowered by the ensemble's disagreement, not estimates")
+    if options.support:
+        told.append(f"items with a logged probability below {options.support:g} are masked")
     if options.leave == "model":
         told.append("leaving: nobody leaves where nothing is shown; a slate counts by its mean logit")
     return told
@@ -177,6 +191,9 @@ def _supported(options: EnvOptions, world: World) -> None:
         )
     if options.leave == "model" and not world.leave_known:
         raise UnsupportedError("leave='model'", "the logs do not tell when users leave", "Use leave='never'.")
+    if options.pessimism and not world.members:
+        what = "this world has no ensemble"
+        raise UnsupportedError(f"pessimism={options.pessimism}", what, "Fit it anew with `recenv fit --members 10`.")
     if options.slate > world.n_items:
         raise InputError("slate", f"{options.slate}", f"The catalogue has {world.n_items} items.")
     unknown = sorted(set(options.exclude) - set(world.items.column("item_id").to_pylist())) if options.exclude else []
@@ -189,8 +206,8 @@ def _whole(name: str, value: object, least: int) -> None:
         raise InputError(name, f"{value!r}", f"Give a whole number of {least} or more.")
 
 
-def _finite(name: str, value: object) -> None:
-    if value is None:
+def _finite(name: str, value: object, optional: bool) -> None:
+    if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InputError(name, f"{value!r}", "Give a finite number.")

@@ -15,6 +15,7 @@ from recenv.env.learned import LearnedResponse, ResponseProtocol
 from recenv.env.masks import Masks
 from recenv.env.options import EnvOptions, assumptions, shares_effect
 from recenv.env.outcomes import Outcome, Response, draw_slate
+from recenv.env.pessimism import own_response
 from recenv.env.prepared import load_world, prepared
 from recenv.env.reward import reward_terms, total, value
 from recenv.observation import bounds, layout, observe
@@ -58,7 +59,7 @@ class Simulator:
         self.world, self.n = world, n
         self.options = (options or EnvOptions()).resolve(world)
         self.horizon, self._seconds = int(self.options.horizon or 1), int(self.options.seconds_per_slot or 0)
-        self.response = LearnedResponse(world, n) if response is None else response
+        self.response = own_response(world, n, self.options) if response is None else response
         # Estimated for the world's own model: another response brings its own dependence, or none.
         self.theta = world.frailty if response is None and shares_effect(self.options) else 0.0
         self.starts = np.asarray(world.start.of_split(self.options.split), np.int64)
@@ -104,8 +105,8 @@ class Simulator:
             self.masks_ = Masks(self.world, self.n, self.options)
             self.masks_.table = kept["masks_"]
         if isinstance(kept["response"], np.ndarray):
-            self.response = LearnedResponse(self.world, self.n)
-            self.response.segment = kept["response"]
+            self.response = own_response(self.world, self.n, self.options)
+            self.response.segment[:] = kept["response"]
 
     def reset(
         self, seed: int | Ints | None = None, rows: Ints | None = None, start_rows: Ints | None = None

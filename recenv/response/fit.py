@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from recenv.core.errors import InputError
 from recenv.data.schema import Dataset, require_fittable
 from recenv.response import catalogue as cat
 from recenv.response.copy_effect import stable_word
+from recenv.response.disagreement import calibrate_disagreement
+from recenv.response.ensemble import fit_members
+from recenv.response.forward import ResponseForward
 from recenv.response.frailty import with_frailty
 from recenv.response.log import Log, encode_log
 from recenv.response.replay import Replayed, replay
@@ -49,6 +52,7 @@ class FitOptions:
         segments: most groups of users that copy may affect differently.
         horizon: slots in a session; from the logs if None.
         seconds_per_slot: clock of a session; from the logs if None.
+        members: models refitted on bootstraps of users, in each world; 0: none (pessimism, outer intervals need them).
         training: of the response model.
     """
 
@@ -59,6 +63,7 @@ class FitOptions:
     segments: int = 4
     horizon: int | None = None
     seconds_per_slot: int | None = None
+    members: int = 0
     training: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -66,6 +71,9 @@ class FitOptions:
         for name in ("start_states", "segments"):
             check_whole(name, getattr(self, name))
         check_whole("vector_dim", self.vector_dim, 2, 64)
+        check_whole("members", self.members, 0)
+        if self.members == 1:
+            raise InputError("option members", "1", "A disagreement needs two at least; 0 makes no ensemble.")
         for name in ("horizon", "seconds_per_slot"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name))
@@ -204,8 +212,9 @@ def _fit_one(
     reference, unshown = _exp(meta["exp_reference"], exp, 0.0), _exp(meta["exp_unshown"], exp, np.nan)
     item, copy = action_table(shared.spec.n_items, np.zeros(0, np.int32))
     segment = nearest(shared.centroids, shared.profile)
+    members, disagreement = _ensemble(shared, log, done, response, segment, options, seed, progress)
     world = World(
-        meta=cat.meta(shared, log, role, name, options),
+        meta=cat.meta(shared, log, role, name, options) | disagreement,
         spec=shared.spec,
         items=pa.Table.from_pandas(shared.items, preserve_index=False),
         users=pa.Table.from_pandas(shared.dataset.users.iloc[users], preserve_index=False),
@@ -221,6 +230,7 @@ def _fit_one(
         action_copy=copy,
         response=response,
         start=start_states(shared.dataset, log, done, users, exp),
+        members=members,
     )
     if len(shared.dataset.copies):
         copies = pa.Table.from_pandas(shared.dataset.copies, preserve_index=False)
@@ -231,6 +241,37 @@ def _fit_one(
     world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]
     fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
     return world, fidelity
+
+
+def _ensemble(
+    shared: Shared,
+    log: Log,
+    done: Replayed,
+    response: ResponseForward,
+    segment: NDArray[np.int32],
+    options: FitOptions,
+    seed: int,
+    progress: bool,
+) -> tuple[tuple[ResponseForward, ...], dict[str, Any]]:
+    """Members and, for `world.json`, how their disagreement compares with the model's error."""
+    if not options.members:
+        return (), {}
+    user = log.user.astype(np.int64)
+
+    def features(times: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        drawn = replace(log, weight=(log.weight * times[user]).astype(np.float32))
+        left_out = [times[user] == 0, *((user % FOLDS == k) | (times[user] == 0) for k in range(FOLDS))]
+        found = [cat.item_features(shared.items, cat.measure(shared.spec, shared.items, drawn, w)) for w in left_out]
+        return found[0], np.stack(found[1:])
+
+    rows, owner = done.rows, user[done.row]
+    vectors, count = shared.spec.item_vectors, options.members
+    made = fit_members(rows, owner, vectors, features, owner % FOLDS, options.training, seed, count, progress)
+    effect = response.config["frailty"]
+    made = tuple(ResponseForward(m.to_arrays(), {**m.config, "frailty": effect}) for m in made)
+    unseen = np.isin(rows.split, [SPLITS.index(name) for name in ("calibration", "validation")])
+    held = rows.select(unseen)
+    return made, {"disagreement": calibrate_disagreement(response, made, held, segment[held.user], seed)}
 
 
 def _tell_frailty(world: World) -> None:

@@ -1,0 +1,75 @@
+"""Responses lowered by what the ensemble disagrees on: a policy that lives on the model's mistakes is paid less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.env.learned import LearnedResponse
+from recenv.response.disagreement import spread
+from recenv.response.forward import Prediction
+from recenv.state import Floats, Ints, UserState
+
+if TYPE_CHECKING:
+    from recenv.env.options import EnvOptions
+    from recenv.world import World
+
+
+class PessimisticResponse(LearnedResponse):
+    """max(0, P - k s sd_members(P)) in place of the world's P, for items that are shown; s: `disagreement_scale`.
+
+    What happens to items not shown stays as the model has it: lowered too, it would raise what showing adds. Leaving is
+    left alone. (Yu et al., "MOPO: model-based offline policy optimization", NeurIPS 2020, with a response's chance in
+    the place of the reward.)
+
+    Args:
+        world: fitted with members. n: number of the simulator's slots. k: standard deviations taken off.
+    """
+
+    def __init__(self, world: World, n: int, k: float) -> None:
+        super().__init__(world, n)
+        self.k = k
+        self.others = [LearnedResponse(world.with_response(member), n) for member in world.members]
+        for other in self.others:
+            other.segment = self.segment  # one array: `begin` of this one is everybody's
+
+    def predict(
+        self,
+        state: UserState,
+        rows: Ints,
+        now: NDArray[np.int64],
+        user_obs: Floats,
+        item: Ints,
+        copy: Ints,
+        treat: Floats,
+        position: Ints,
+    ) -> Prediction:
+        main = super().predict(state, rows, now, user_obs, item, copy, treat, position)
+        shown = np.flatnonzero(treat[:, 0] > 0.5)
+        given = [a[shown] for a in (rows, now, user_obs, item, copy, treat, position)]
+        told = [other.predict(state, *given) for other in self.others]
+        click = self._lowered("click", main.click, [p.click for p in told], shown)
+        purchase = self._lowered("purchase", main.purchase, [p.purchase for p in told], shown)
+        return Prediction(click, purchase, main.leave_logit)
+
+    def _lowered(
+        self, head: str, value: Floats | None, others: list[Floats | None], shown: NDArray[np.int64]
+    ) -> Floats | None:
+        known = [other for other in others if other is not None]
+        if value is None or not known:
+            return value
+        result = value.copy()
+        result[shown] = lower(value[shown], known, self.k * self.world.disagreement_scale(head))
+        return result
+
+
+def lower(value: Floats, others: list[Floats], times: float) -> Floats:
+    """(...,) float32: value less `times` the standard deviation of the members' values, not below 0."""
+    return np.maximum(value.astype(np.float64) - times * spread(others), 0.0).astype(np.float32)
+
+
+def own_response(world: World, n: int, options: EnvOptions) -> LearnedResponse:
+    """The world's own response as these resolved options want it."""
+    return PessimisticResponse(world, n, options.pessimism) if options.pessimism else LearnedResponse(world, n)

@@ -1,0 +1,185 @@
+"""Members of an ensemble: refitted, stored, compared with held-out error; pessimism and the support mask."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers_response import simulated_rows
+from helpers_world import small_world
+
+import recenv.response.disagreement as dis
+from recenv.core.errors import ArtefactError, InputError, UnsupportedError
+from recenv.env.options import EnvOptions
+from recenv.env.simulator import Simulator
+from recenv.response.ensemble import fit_members
+from recenv.response.forward import ResponseForward, item_tables
+from recenv.response.train import TrainConfig
+from recenv.world import World
+
+
+def with_members(world: World, k: int = 4, noise: float = 0.4) -> World:
+    """The world with members whose head is the model's plus noise: so they disagree."""
+    members = []
+    for m in range(k):
+        rng = np.random.default_rng(m)
+        arrays = world.response.to_arrays()
+        for name in ("head_w3", "item_skip_w"):
+            arrays[name] = (arrays[name] + noise * rng.normal(size=arrays[name].shape)).astype(np.float32)
+        inputs = np.concatenate([world.spec.item_vectors, world.item_features], axis=1)
+        members.append(ResponseForward(arrays | item_tables(arrays, inputs), world.response.config))
+    return replace(world, members=tuple(members))
+
+
+def expected(world: World, **options: object) -> dict[str, np.ndarray]:
+    """Amounts of the first slot of 32 sessions that show items 1 .. 32 modulo the catalogue."""
+    sim = Simulator(world, 32, EnvOptions.build({"candidates": "all", **options}))
+    sim.reset(seed=0)
+    return sim.respond(1 + np.arange(32) % (world.n_actions - 1)).amounts
+
+
+def test_members_differ_repeat_and_come_back_from_disk(tmp_path: Path) -> None:
+    world = with_members(small_world())
+    world.save(tmp_path / "w")
+    again = World.load(tmp_path / "w")
+    assert len(again.members) == 4
+    for a, b in zip(world.members, again.members):
+        np.testing.assert_array_equal(a.head_w3, b.head_w3)
+    assert again.with_response(again.members[0]).members == ()
+    again.save(tmp_path / "w2")
+    for name in ("world.json", "members.safetensors"):
+        assert (tmp_path / "w" / name).read_bytes() == (tmp_path / "w2" / name).read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_a_lost_or_changed_ensemble_is_noticed(tmp_path: Path, damage: str) -> None:
+    with_members(small_world(), 2).save(tmp_path / "w")
+    file = tmp_path / "w" / "members.safetensors"
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ArtefactError, match="members"):
+        World.load(tmp_path / "w")
+
+
+def test_a_world_without_members_writes_no_such_file(tmp_path: Path) -> None:
+    small_world().save(tmp_path / "w")
+    assert not (tmp_path / "w" / "members.safetensors").exists()
+    assert World.load(tmp_path / "w").members == ()
+
+
+def test_refitted_members_disagree_most_where_rows_are_few() -> None:
+    rows, vectors, features, _ = simulated_rows(0, n=6000)
+    rare = rows.item >= 45
+    rows = rows.select(~rare | (np.arange(len(rows)) % 12 == 0))
+    config = TrainConfig(epochs=3, least_steps=150)
+    fold = rows.user.astype(np.int64) % 2
+
+    def counted(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return features, np.stack([features, features])
+
+    owner = rows.user.astype(np.int64)
+    made, again = (fit_members(rows, owner, vectors, counted, fold, config, 5, 2, False) for _ in range(2))
+    np.testing.assert_array_equal(made[0].head_w3, again[0].head_w3)
+    a, b = (dis.roots(m, rows)["purchase"] for m in made)
+    assert np.abs(a - b).max() > 1e-3
+    assert np.corrcoef(a, b)[0, 1] > 0.5
+
+
+def test_spread_is_the_standard_deviation_whatever_stands_beside_a_row() -> None:
+    values = list(np.random.default_rng(0).random((11, 200)).astype(np.float32))
+    whole = dis.spread(values)
+    np.testing.assert_allclose(whole, np.std(np.stack(values).astype(float), axis=0, ddof=1))
+    alone = np.concatenate([dis.spread([v[i : i + 1] for v in values]) for i in range(200)])
+    np.testing.assert_array_equal(whole, alone)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_disagreement_gets_the_size_of_the_error(factor: float) -> None:
+    """Truth, model and members differ from a centre by errors of each item; members' are off by 1 / factor."""
+    rng = np.random.default_rng(1)
+    n, items, users = 60_000, 200, 3000
+    item, user = rng.integers(0, items, n), rng.integers(0, users, n)
+    error = 0.04 * rng.standard_normal(items)
+    y = rng.random(n) < 0.3 + error[item]
+    d = (0.04 / factor) * rng.standard_normal((6, items))[:, item]
+    found = dis._ratio(np.ones(n), y - 0.3, d - d.mean(axis=0), item, user, 0)
+    assert abs(found["scale"] / factor - 1) < 0.25
+    assert found["low"] < factor**2 < found["high"]
+    assert len(found["bins"]) == dis.BINS
+
+
+def test_what_one_users_rows_share_is_not_taken_for_the_models_error() -> None:
+    rng = np.random.default_rng(1)
+    item, user = rng.integers(0, 20, 20_000), rng.integers(0, 200, 20_000)
+    own = 0.2 * rng.standard_normal((200, 20))[user, item]
+    y = rng.random(20_000) < 0.4 + own
+    d = 0.1 * rng.standard_normal((4, 20))[:, item]
+    assert dis._ratio(np.ones(20_000), y - 0.4, d, item, user, 0)["scale"] < 0.5
+
+
+def test_no_pessimism_changes_nothing_and_more_lowers_more() -> None:
+    plain = small_world(copies=2)
+    world = with_members(plain)
+    amounts = [expected(world, pessimism=k) for k in (0.0, 0.5, 2.0, 1000.0)]
+    for name, value in expected(plain).items():
+        np.testing.assert_array_equal(amounts[0][name], value)
+    for name in ("expected_click", "expected_purchase"):
+        assert (amounts[1][name] < amounts[0][name]).all()
+        assert (amounts[2][name] < amounts[1][name]).all()
+        assert (amounts[3][name] == 0).all()
+        np.testing.assert_array_equal(
+            amounts[2][name.replace("expected", "unshown")], amounts[0][name.replace("expected", "unshown")]
+        )
+
+
+def test_pessimism_takes_off_k_calibrated_standard_deviations() -> None:
+    world = with_members(small_world(copies=0, responses=("purchase",), leave=False))
+    world.meta["disagreement"] = {"purchase": {"scale": 0.7}}
+    told = [expected(world.with_response(m))["expected_purchase"] for m in world.members]
+    main = expected(world)["expected_purchase"]
+    wanted = np.maximum(main - 1.5 * 0.7 * np.std(told, axis=0, ddof=1), 0)
+    np.testing.assert_allclose(expected(world, pessimism=1.5)["expected_purchase"], wanted, atol=1e-6)
+
+
+def test_a_pessimistic_environment_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    world = with_members(small_world())
+    world.save(tmp_path / "w")
+    sim = Simulator(world, 4, EnvOptions(pessimism=1.0))
+    sim.reset(seed=2)
+    twin = pickle.loads(pickle.dumps(sim))
+    actions = np.argmax(sim.masks()[:, 1:], axis=1) + 1
+    np.testing.assert_array_equal(sim.step(actions).info["expected_click"], twin.step(actions).info["expected_click"])
+
+
+def test_pessimism_without_members_and_senseless_options_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="--members"):
+        EnvOptions(pessimism=1.0).resolve(small_world())
+    for name in ("pessimism", "support"):
+        for value in (float("nan"), -0.1, float("inf"), "1", None, True):
+            with pytest.raises(InputError, match=name):
+                EnvOptions.build({name: value})
+    with pytest.raises(InputError, match="support"):
+        EnvOptions(support=1.0)
+    with pytest.raises(InputError, match="pesimism"):
+        EnvOptions.build({"pesimism": 1.0})
+
+
+@pytest.mark.parametrize("candidates", ["all", "logged"])
+def test_support_masks_what_the_logged_policy_hardly_shows(candidates: str) -> None:
+    world = small_world(copies=2)
+    sims = [Simulator(world, 16, EnvOptions(candidates=candidates, support=s)) for s in (0.0, 0.05)]
+    for sim in sims:
+        sim.reset(seed=1)
+    open_, narrow = (sim.masks() for sim in sims)
+    segment = world.segment_of(world.start.packed["profile"])[sims[0].start_row]
+    for row in range(16):
+        offer = np.unique(world.action_item[1:][open_[row, 1:]])
+        share = world.logged_rates[segment[row], offer] / world.logged_rates[segment[row], offer].sum()
+        np.testing.assert_array_equal(np.unique(world.action_item[1:][narrow[row, 1:]]), offer[share >= 0.05])
+    assert 0 < narrow[:, 1:].sum() < open_[:, 1:].sum()
+    assert narrow[:, 0].all()
