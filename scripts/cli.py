@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "copy": ("make_copy", "CopyConfig", "add copy variants to a world"),
     "train": ("train", "TrainConfig", "train an agent in a world"),
     "benchmark": ("benchmark", "BenchmarkConfig", "compare agents in the judge's world"),
+    "evaluate": ("evaluate", "EvaluateConfig", "off-policy value of a policy on the test slice"),
     "fidelity": ("fidelity", "FidelityConfig", "how well a world predicts the test slice"),
     "export": ("export", "ExportConfig", "a trained policy as a bundle"),
     "serve": ("serve", "ServeConfig", "serve a bundle over HTTP"),

@@ -304,6 +304,7 @@ def test_upworthy_as_it_is(shared_data: Path) -> None:
     assert data.meta["quarantined"]["randomisation_risk"] > 1000
     assert data.meta["quarantined"]["unequal_assignment"] < 40  # 1 test in 10,000 by chance
     assert data.meta["counts"]["items"] > 1700
+    assert data.events.groupby("session_id")["timestamp"].nunique().max() == 1
     rate = np.average(data.events["click"], weights=data.events["weight"])
     assert rate == pytest.approx(0.0135, abs=0.004)
 

@@ -103,6 +103,8 @@ def read_arms(file: Path, quarantine: Quarantine) -> tuple[pd.DataFrame, bool]:
         impressions=("impressions", "sum"), clicks=("clicks", "sum"), packages=("clicks", "size"),
         week=("test_week", "min"),
     )  # fmt: skip
+    # A test run on past a Sunday is still one decision: all its arms begin in one week.
+    arms["week"] = arms.groupby(TEST)["week"].transform("min")
     if not counted and len(arms):
         smallest = arms.groupby(TEST)["impressions"].transform("min")
         arms["packages"] = np.maximum((arms["impressions"] / smallest).round(), 1.0)

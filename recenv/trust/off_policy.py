@@ -1,0 +1,327 @@
+"""The value of policies on logged decisions that neither they nor the response model have seen.
+
+For each policy: importance weights from the logging policy's propensities, a reward model cross-fitted by user, every
+one-step estimator, and the gain over what was logged with the Lambda at which it would no longer be sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.core.checks import check_seed, check_whole
+from recenv.core.errors import InputError
+from recenv.observation import layout
+from recenv.trust.behaviour import Behaviour, Training, allowed_actions, behaviour
+from recenv.trust.decisions import Decisions
+from recenv.trust.ope import Audit, Estimate, LoggedBandit, Target, audit, evaluate
+from recenv.trust.ope.inputs import MIN_PROPENSITY, scalar
+from recenv.trust.ope.large_actions import COPY_UNKNOWN
+from recenv.trust.ope.nuisance import crossfit
+from recenv.trust.sensitivity import Bounds, Robustness, msm_bounds, smallest_lambda
+from recenv.world import World
+
+Floats = NDArray[np.float64]
+Choose = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[Any]]
+"""(observations (k, size), allowed actions (k, n_actions)) -> probabilities, or expected rewards, (k, n_actions)."""
+HEADLINE = "dr"
+ESTIMATORS = ("ipw", "snipw", "dm", "dr", "sndr", "clipped_dr", "switch_dr", "dros")
+LAMBDAS = (1.5, 2.0)
+_CHUNK, _LARGEST_TABLE = 256, 20_000_000
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How policies are valued.
+
+    Args:
+        reward: response that counts: "click", "purchase" or "revenue".
+        seed: of folds and bootstrap. folds: groups of users for the cross-fitted reward model.
+        n_boot: bootstrap resamples. level: of the intervals.
+        clip: propensities below it are raised to it (a bias towards 0); None: refuse those below `MIN_PROPENSITY`.
+    """
+
+    reward: str = "click"
+    seed: int = 0
+    folds: int = 5
+    n_boot: int = 1000
+    level: float = 0.95
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_whole("folds", self.folds, 2, 100)
+        check_whole("bootstraps", self.n_boot, 10)
+        scalar("level", self.level, 0.5, 1.0, open_high=True)
+        if self.clip is not None:
+            scalar("clip", self.clip, 0.0, 1.0, open_low=True)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A policy's value per decision.
+
+    Args:
+        name: of the policy. estimates: one an estimator. gain: value minus what was logged, by the headline's
+            estimator (`gain_low` is the point; the limits its interval). robust: smallest Lambda at which "better than
+            logged" is no longer sure; None where propensities are known. bounds: on the value, at some Lambdas.
+            overlap: figures.
+    """
+
+    name: str
+    estimates: tuple[Estimate, ...]
+    gain: Bounds | None
+    robust: Robustness | None
+    bounds: tuple[Bounds, ...]
+    overlap: dict[str, float]
+
+    @property
+    def headline(self) -> Estimate:
+        """The estimate that was to be quoted before any was seen: doubly robust."""
+        return next(e for e in self.estimates if e.name == HEADLINE)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "name": self.name,
+            "verdict": self.headline.verdict,
+            "headline": self.headline.headline(),
+            "estimates": [e.as_dict() for e in self.estimates],
+            "gain": None if self.gain is None else self.gain.as_dict(),
+            "robust": None if self.robust is None else self.robust.as_dict(),
+            "bounds": [b.as_dict() for b in self.bounds],
+            "overlap": self.overlap,
+        }
+
+
+@dataclass
+class Problem:
+    """Everything about a log's decisions that does not depend on the policy to be valued.
+
+    Args:
+        found: the decisions. world: names the actions. log: as the estimators want it. behaviour: the logging policy.
+        audit: of logged propensities; None where they are estimated. model: (m, A) expected rewards by the response
+            model, or None. rate: (A,) mean rewards in training. settings: see there.
+    """
+
+    found: Decisions
+    world: World
+    log: LoggedBandit
+    behaviour: Behaviour
+    audit: Audit | None
+    rate: Floats
+    settings: Settings
+    model: Choose | None = None
+    _cache: dict[int, Floats] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        found: Decisions,
+        reward: Floats,
+        world: World,
+        train: Training,
+        settings: Settings,
+        model: Choose | None = None,
+    ) -> Problem:
+        """Settle propensities, audit them where they were logged.
+
+        Args:
+            found: decisions whose reward (n,) is known. train: see `behaviour.training`. model: gives each action's
+                expected reward; a feature of the reward model, whatever its scale.
+
+        Raises:
+            InputError: bad arrays, propensities below the floor.
+        """
+        floor = MIN_PROPENSITY if settings.clip is None else 0.0
+        base = behaviour(found, world, train, floor)
+        n, size = len(found), found.actions.size
+        small = n * size <= _LARGEST_TABLE
+        table = base.table(found, world, slice(None)) if small else None
+        log = LoggedBandit(
+            found.action, reward, base.propensity, found.user, size, found.position, found.weight, behaviour=table
+        )
+        if settings.clip is not None:
+            log = LoggedBandit(
+                log.action, log.reward, log.clipped(settings.clip).propensity, log.user, size, log.position, log.weight
+            )
+        log = log.check()
+        checked = None
+        if base.known:
+            checked = audit(
+                log, allowed_actions(found, world).astype(np.float64) if small else _row_counts(found, world)
+            )
+        return cls(found, world, log, base, checked, train.rate, settings, model)
+
+    def moments(self) -> list[slice]:
+        """The moments in parts."""
+        m = len(self.found.obs)
+        return [slice(at, min(at + _CHUNK, m)) for at in range(0, m, _CHUNK)]
+
+    def expected(self, part: slice, mask: NDArray[np.bool_]) -> Floats:
+        """(k, A) the response model's expected reward of each action (an item's: mean of its copies); 0 without one."""
+        size = self.found.actions.size
+        if self.model is None:
+            return np.zeros((part.stop - part.start, size))
+        if part.start not in self._cache:
+            values = np.where(mask, np.nan_to_num(self.model(self.found.obs[part], mask)), 0.0)
+            total, count = self.found.actions.collapse(values), self.found.actions.collapse(mask)
+            made = total / np.maximum(count, 1)
+            if len(self.found.obs) * size > _LARGEST_TABLE:
+                return np.asarray(made)
+            self._cache[part.start] = np.asarray(made)
+        return self._cache[part.start]
+
+
+def _row_counts(found: Decisions, world: World) -> Floats:
+    """(A,) weighted decisions in which each action was allowed."""
+    of_moment = np.bincount(found.moment, found.weight, minlength=len(found.obs))
+    item = world.action_item if found.actions.copies else np.arange(-1, world.n_items)
+    count = np.append(of_moment @ found.allowed, of_moment.sum() * found.nothing)
+    return np.asarray(count[item])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a policy would do at the logged decisions.
+
+    Args:
+        chosen: (n,) its probability of the logged action. features: (n, F) its mean of each action's features.
+        table: (n, A) its probabilities, None where too large.
+    """
+
+    chosen: Floats
+    features: Floats
+    table: Floats | None
+
+
+def value_policies(problem: Problem, policies: Mapping[str, tuple[str, Choose]]) -> list[Evaluated]:
+    """Value each policy: name -> (observation mode, probabilities).
+
+    Raises:
+        InputError: probabilities that are none.
+    """
+    seen = {name: _look(problem, name, mode, choose) for name, (mode, choose) in policies.items()}
+    logged = _logged_features(problem)
+    q = _reward_model(problem, logged, [s.features for s in seen.values()])
+    return [_evaluated(problem, name, s, q[:, 0], q[:, 1 + k]) for k, (name, s) in enumerate(seen.items())]
+
+
+def _look(problem: Problem, name: str, mode: str, choose: Choose) -> _Seen:
+    found, world = problem.found, problem.world
+    n, size = len(found), found.actions.size
+    width = max(stop for _, stop in layout(world.spec, mode).values())
+    chosen, features = np.zeros(n), np.zeros((n, 4))
+    table = np.zeros((n, size)) if n * size <= _LARGEST_TABLE else None
+    order = np.argsort(found.moment, kind="stable")
+    for part in problem.moments():
+        mask = found.mask(world, part)
+        chance = found.actions.collapse(choose(found.obs[part, :width], mask))
+        _check(name, chance)
+        chance = chance / chance.sum(axis=1, keepdims=True)
+        model = problem.expected(part, mask)
+        mean = np.stack([np.ones(len(mask)), chance @ problem.rate, (chance * model).sum(axis=1), chance[:, 0]], axis=1)
+        first, last = np.searchsorted(found.moment[order], [part.start, part.stop])
+        rows = order[first:last]
+        place = found.moment[rows] - part.start
+        chosen[rows], features[rows] = chance[place, found.action[rows]], mean[place]
+        if table is not None:
+            table[rows] = chance[place]
+    return _Seen(np.minimum(chosen, 1.0), features, table)
+
+
+def _check(name: str, chance: Floats) -> None:
+    if not np.isfinite(chance).all() or (chance < -1e-6).any() or (np.abs(chance.sum(axis=1) - 1) > 1e-3).any():
+        what = f"probabilities in [{np.nanmin(chance):.3g}, {np.nanmax(chance):.3g}] that do not sum to 1"
+        raise InputError(f"policy {name!r}", what, "A policy gives each allowed action a probability; they sum to 1.")
+
+
+def _logged_features(problem: Problem) -> Floats:
+    """(n, 4) features of the logged action: 1, its rate in training, the model's expectation, whether it is nothing."""
+    found = problem.found
+    model = np.zeros(len(found))
+    if problem.model is not None:
+        order = np.argsort(found.moment, kind="stable")
+        for part in problem.moments():
+            expected = problem.expected(part, found.mask(problem.world, part))
+            first, last = np.searchsorted(found.moment[order], [part.start, part.stop])
+            rows = order[first:last]
+            model[rows] = expected[found.moment[rows] - part.start, found.action[rows]]
+    blank = (found.action == 0).astype(np.float64)
+    return np.stack([np.ones(len(found)), problem.rate[found.action], model, blank], axis=1)
+
+
+def _reward_model(problem: Problem, logged: Floats, policies: Sequence[Floats]) -> Floats:
+    """(n, 1 + K): q of the logged action and E_pi q of each policy, from users other than the row's own.
+
+        q(x, a) = c0 + c1 rate(a) + c2 model(x, a) + c3 [a = nothing],  weighted least squares with a small ridge
+
+    Linear in the action's features, so that a policy's mean of q needs its mean of the features alone.
+    """
+    settings, log = problem.settings, problem.log
+    folds = min(settings.folds, len(np.unique(log.user)))
+    weight = np.asarray(log.weight)
+
+    def fit_predict(train: NDArray[np.int64], test: NDArray[np.int64]) -> Floats:
+        scale = logged[train].std(axis=0)
+        scale = np.where(scale > 0, scale, 1.0)
+        x = logged[train] / scale
+        w = weight[train] / weight[train].sum()
+        penalty = np.full(x.shape[1], _RIDGE)
+        penalty[0] = 0.0
+        gram = (x * w[:, None]).T @ x + np.diag(penalty)
+        c = np.linalg.lstsq(gram, (x * w[:, None]).T @ np.asarray(log.reward)[train], rcond=None)[0] / scale
+        return np.stack([logged[test] @ c, *(f[test] @ c for f in policies)], axis=1)
+
+    if folds < 2:
+        raise InputError("decisions", "are of one user", "Bring a log of several users.")
+    return crossfit(fit_predict, log.user, folds, settings.seed)
+
+
+def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_target: Floats) -> Evaluated:
+    settings, log = problem.settings, problem.log
+    label = "; ".join(filter(None, (problem.behaviour.label, _copy_label(problem))))
+    shape = {"probability": seen.table} if seen.table is not None else {"chosen": seen.chosen}
+    target = Target(**shape, q_logged=q_logged, q_target=q_target)
+    estimates = evaluate(log, target, ESTIMATORS, settings.seed, settings.n_boot, label=label, level=settings.level)
+    gain, robust, bounds = None, None, ()
+    if (seen.chosen > 0).any() and len(np.unique(log.user)) > 1:
+        gain = msm_bounds(log, target, 1.0, "dr", problem.found.segment, settings.level)
+        if not problem.behaviour.known:
+            robust = smallest_lambda(log, target, "dr", problem.found.segment, settings.level)
+            bounds = tuple(msm_bounds(log, target, k, "dr", problem.found.segment, settings.level) for k in LAMBDAS)
+    return Evaluated(name, tuple(estimates), gain, robust, tuple(bounds), overlap(log, seen.chosen))
+
+
+def _copy_label(problem: Problem) -> str:
+    copies = bool((problem.world.action_copy >= 0).any())
+    return COPY_UNKNOWN if copies and not problem.found.actions.copies else ""
+
+
+def overlap(log: LoggedBandit, chosen: Floats) -> dict[str, float]:
+    """How far the log covers the policy: quantiles of propensities and of weights, share of rows of weight 0."""
+    p, w = np.asarray(log.propensity), chosen / np.asarray(log.propensity)
+    return {
+        "propensity_min": float(p.min()),
+        "propensity_1%": float(np.quantile(p, 0.01)),
+        "propensity_median": float(np.median(p)),
+        "weight_99%": float(np.quantile(w, 0.99)),
+        "weight_max": float(w.max()),
+        "share_of_rows_the_policy_would_never_show": float((chosen <= 0).mean()),
+    }
+
+
+def on_policy(problem: Problem) -> Estimate:
+    """What was logged is worth: the mean reward of the decisions, with its interval clustered by user."""
+    ones = LoggedBandit(
+        problem.log.action, problem.log.reward, np.ones(len(problem.log)), problem.log.user, problem.log.n_actions,
+        problem.log.position, problem.log.weight,
+    )  # fmt: skip
+    target = Target(chosen=np.ones(len(ones)))
+    settings = problem.settings
+    return evaluate(ones, target, ("ipw",), settings.seed, settings.n_boot, level=settings.level)[0]
