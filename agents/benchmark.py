@@ -195,6 +195,10 @@ def _row(scores: Scores, logged: Scores, user: NDArray[Any], terms: Sequence[str
         "judge": {term: values[term]["wider"] for term in terms},
         "judge_intervals": values,
         "training_world": {term: t_interval(scores.means(term, "own")).as_list() for term in terms},
+        "draws": {
+            "judge": {term: scores.means(term).tolist() for term in terms},
+            "training_world": {term: scores.means(term, "own").tolist() for term in terms},
+        },
         "over_logged": {term: difference(scores, logged, term, user) for term in terms},
         "metrics": {tag: float(np.mean([m[tag] for m in metrics])) for tag in metrics[0]},
         "seconds": float(np.mean([result.seconds for result in scores.results])),

@@ -15,8 +15,9 @@ from recenv.agents.tracking import Board
 from recenv.agents.training import make_policy
 from recenv.core.errors import InputError
 from recenv.core.runs import Run
+from recenv.core.verdict import REPORT
 from recenv.env.prepared import load_world
-from recenv.trust.summary import summary_lines
+from recenv.trust.summary import summary_lines, verdict_of
 
 EVENTS = "runs"
 """Folder of the TensorBoard runs, one a policy and seed."""
@@ -50,6 +51,7 @@ def benchmark(
     run = Run(out, json.loads(json.dumps(config)), seeds, {"world": world, "judge": judge})
     scores = run_jobs(str(world), str(judge), settings, run.path / EVENTS, bar)
     result = summarise(str(world), str(judge), scores, settings)
+    result["verdicts"] = [verdict_of(world), verdict_of(judge)]
     result["fidelity"] = _fidelity(world) + _fidelity(judge)
     run.write_json("benchmark.json", result)
     run.write_text("benchmark.md", report.markdown(result))
@@ -74,9 +76,7 @@ def _check_worlds(world: str | Path, judge: str | Path) -> None:
 
 
 def _fidelity(world: str | Path) -> list[str]:
-    if not (Path(world) / "fidelity.json").is_file():
-        return [f"fidelity of {Path(world).name}: not measured"]
-    return summary_lines(world)
+    return summary_lines(world) if (Path(world) / REPORT).is_file() else [verdict_of(world)]
 
 
 def _page(result: dict[str, Any], scores: list[Scores], judge: str, events: Path) -> str:

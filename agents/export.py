@@ -29,12 +29,14 @@ from recenv.core.artefacts import read_json, write_tensors
 from recenv.core.errors import InputError, RecenvError, UnsupportedError
 from recenv.core.render import SLOT_COLUMNS, render
 from recenv.core.runs import versions
+from recenv.core.verdict import REPORT, read_report, verdicts
 from recenv.env.options import EnvOptions
 from recenv.observation import layout
 from recenv.serving.bundle import feature_hash, layout_hash, seal
 from recenv.serving.choice import RULES
 from recenv.serving.golden import made_up_masks, made_up_observations
 from recenv.state import StateSpec
+from recenv.trust.summary import verdict_of
 
 if TYPE_CHECKING:
     from recenv.world import World
@@ -209,9 +211,12 @@ def _world_hashes(world: World) -> dict[str, str]:
 
 
 def _fidelity(world: World) -> dict[str, Any] | None:
-    """The world's fidelity figures without their breakdowns; None where there are none beside it."""
-    path = None if world.path is None else world.path / "fidelity.json"
-    return _figures(read_json(path)) if path is not None and path.is_file() else None
+    """The world's verdicts and fidelity figures without their breakdowns; None where it was never measured."""
+    if world.path is None or not (world.path / REPORT).is_file():
+        return None
+    report = read_report(world.path)
+    kept = {key: report[key] for key in ("world", "split", "seen", "exposure", "heads") if key in report}
+    return {**_figures(kept), **verdicts(report), "line": verdict_of(world.path)}
 
 
 def _figures(value: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def header_lines(result: dict[str, Any]) -> list[str]:
         lines.append("Candidates: what was on offer in the logged visit.")
     if result["copies"]:
         lines.append("The effect of copy is ASSUMED, not learned from these logs.")
-    return lines
+    return [*result.get("verdicts", []), *lines]
 
 
 def assumed_lines(result: dict[str, Any]) -> list[str]:

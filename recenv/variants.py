@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
+from recenv.core.verdict import NOTE, PAGE, REPORT, land, read_report
 from recenv.response.copy_effect import CopyEffect
 from recenv.world import World, judge_path
 
@@ -83,6 +85,11 @@ def add_copies(
 
 
 def _copy_reports(source: Path, target: Path) -> None:
-    for name in ("fidelity.json",):
-        if (source / name).exists():
-            (target / name).write_bytes((source / name).read_bytes())
+    """The source's report, marked as measured without the copy: the response to items is the same model's."""
+    if not (source / REPORT).is_file():
+        return
+    report = read_report(source)
+    report.setdefault("measured_on", source.name)
+    page = (source / PAGE).read_text(encoding="utf-8") if (source / PAGE).is_file() else None
+    note = f"Measured on {report['measured_on']}, before copy was added. The effect of copy is assumed, not measured."
+    land(target, report, page and page.replace(NOTE, f'<p class="note">{html.escape(note)}</p>', 1))

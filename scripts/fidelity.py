@@ -1,34 +1,57 @@
-"""`recenv fidelity`: how well a world predicts the slice that nothing was fitted on."""
+"""`recenv fidelity`: the verdict of a world, on the slice that nothing was fitted on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recenv.response.held_out import fidelity_on_test
-from recenv.trust.summary import summary_lines
+from recenv.trust.assess import AssessOptions, assess
+from recenv.trust.gates import FAIL, NOT_ENOUGH, PASS
+from recenv.trust.summary import gate_lines, summary_lines
+from recenv.trust.tolerances import Tolerances
+
+EXIT = {PASS: 0, FAIL: 3, NOT_ENOUGH: 4}
 
 
 @dataclass(frozen=True)
 class FidelityConfig:
-    """Measure a world's response model on the test slice; each read of it is counted in the data's meta.json."""
+    """Judge a world on the test slice; each read of it is counted in the data's meta.json. Exit: 0 PASS, 3 FAIL, 4
+    NOT ENOUGH DATA."""
 
     world: Path
     """Folder of the world."""
     data: Path
     """Folder of the tables that it was fitted on."""
+    benchmark: Path | None = None
+    """Folder written by `recenv benchmark` with this world, for the gates on ranking and exploitation."""
+    other_data: Path | None = None
+    """Tables logged by another policy over the same catalogue, for the gate on transfer."""
     seed: int = 0
-    """Seed of the bootstrap over users."""
+    """Seed of roll-outs and bootstraps."""
     bootstraps: int = 200
-    """Bootstrap resamples."""
+    """Bootstrap resamples of the figures by response."""
+    sessions: int = 20_000
+    """Most held-out sessions (or visits) that are rolled out."""
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    """What each gate allows."""
 
 
 def run(config: FidelityConfig) -> dict[str, Any]:
-    """Write `fidelity.json` (split: test) into the world's folder and return it."""
-    report = fidelity_on_test(config.world, config.data, config.seed, config.bootstraps)
-    print("\n".join(summary_lines(config.world)))
-    return {"world": str(config.world), "written": str(config.world / "fidelity.json"), "report": report}
+    """Write `fidelity.json` and `fidelity.html` into the world's folder, the verdict into its card; return them."""
+    options = AssessOptions(config.seed, config.bootstraps, config.sessions, config.tolerances)
+    report = assess(config.world, config.data, options, config.benchmark, config.other_data, progress=True)
+    print("\n".join([*summary_lines(config.world), *gate_lines(report)]))
+    print(f"report: {config.world / 'fidelity.html'}")
+    return {
+        "world": str(config.world),
+        "written": str(config.world / "fidelity.json"),
+        "page": str(config.world / "fidelity.html"),
+        "verdict": report["verdict"],
+        "causal": report["causal"]["verdict"],
+        "report": report,
+        "exit_code": EXIT[report["verdict"]],
+    }
 
 
 if __name__ == "__main__":

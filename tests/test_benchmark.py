@@ -181,7 +181,7 @@ def test_benchmark_says_what_is_assumed(result: tuple[Path, dict[str, Any]]) -> 
         assert "the wider of two: over seeds" in text
         assert "clustered by user (other users)" in text
         assert "personal-popular" in text
-        assert "fidelity of w-judge: not measured" in text
+        assert "fidelity of w-judge: NOT MEASURED" in text
     page = (out / "benchmark.html").read_text()
     assert page.count("data:image/png;base64,") >= 4
     assert "http://" not in page

@@ -14,10 +14,9 @@ from conftest import small_fit
 from recenv.core.errors import ArtefactError, InputError
 from recenv.data.logs import build
 from recenv.data.options import BuildOptions
-from recenv.data.schema import Dataset, RawTables
+from recenv.data.schema import RawTables
 from recenv.env.shop import RecEnv
 from recenv.response.fit import FitOptions, fit_worlds
-from recenv.response.held_out import fidelity_on_test
 from recenv.response.train import TrainConfig
 from recenv.variants import action_table, add_copies, with_copies
 from recenv.world import FILES, World, judge_path, tiny_world_path
@@ -83,26 +82,6 @@ def test_start_states_hold_what_the_world_says(world: World) -> None:
 def test_fit_does_not_read_the_test_slice(small_shop: Path) -> None:
     meta = json.loads((small_shop / "data" / "meta.json").read_text())
     assert meta["test_reads"] == 0
-
-
-def test_fidelity_on_the_test_slice_is_counted(small_shop: Path, tmp_path: Path) -> None:
-    Dataset.load(small_shop / "data", splits=("train", "calibration", "validation", "test")).save(tmp_path / "data")
-    meta = json.loads((tmp_path / "data" / "meta.json").read_text())
-    before = meta["test_reads"]
-    world = World.load(small_shop / "world")
-    folder = copy_of(world, tmp_path)
-    (folder / "fidelity.json").write_bytes((small_shop / "world" / "fidelity.json").read_bytes())
-    report = fidelity_on_test(folder, tmp_path / "data", seed=0, n_boot=20)
-    assert report["split"] == "test"
-    assert report["test_reads"] == before + 1
-    assert report["validation"]["split"] == "validation"
-    assert report["heads"]["click"]["shown"]["rows"] > 0
-
-
-def test_fidelity_refuses_other_data(small_shop: Path, tmp_path: Path) -> None:
-    (tmp_path / "meta.json").write_text('{"hashes": {"events.parquet": "0"}}')
-    with pytest.raises(InputError, match="not the data"):
-        fidelity_on_test(small_shop / "world", tmp_path, seed=0, n_boot=5)
 
 
 @pytest.mark.parametrize("name", [*FILES, "world.json"])

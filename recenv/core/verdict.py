@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from recenv.core.errors import ArtefactError, InputError
 
 REPORT, PAGE, CARD = "fidelity.json", "fidelity.html", "world.json"
 NOT_MEASURED = "NOT MEASURED"
+VERDICTS = (NOT_MEASURED, "PASS", "NOT ENOUGH DATA", "FAIL")
+"""Of a gate, the worst last."""
+NOTE = "<!--note-->"
+"""Where a page takes a note: a world with copy keeps the report of the world that it was made from."""
 _AGAIN = "Run `recenv fidelity` again"
 
 
@@ -70,9 +74,17 @@ def verdicts(report: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": report.get("verdict", NOT_MEASURED),
         "causal": causal.get("verdict", NOT_MEASURED),
         "split": report["split"],
-        "gates": {gate["name"]: gate["verdict"] for gate in report.get("gates", ())},
+        "gates": _by_name(report.get("gates", ())),
         **kept,
     }
+
+
+def _by_name(gates: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The worst verdict of each gate over the responses that it judged."""
+    found: dict[str, str] = {}
+    for gate in gates:
+        found[gate["name"]] = max(found.get(gate["name"], NOT_MEASURED), gate["verdict"], key=VERDICTS.index)
+    return found
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -85,8 +97,11 @@ def read_report(folder: Path) -> dict[str, Any]:
     report = read_json(file)
     if not isinstance(report.get("heads"), dict) or not isinstance(report.get("split"), str):
         raise ArtefactError(str(file), "is no fidelity report (no heads, no split)", _AGAIN)
-    if not all(isinstance(g, dict) and "name" in g and "verdict" in g for g in report.get("gates", ())):
-        raise ArtefactError(str(file), "holds a gate without name or verdict", _AGAIN)
+    gates = report.get("gates", [])
+    if not isinstance(gates, list) or not all(
+        isinstance(g, dict) and isinstance(g.get("name"), str) and g.get("verdict") in VERDICTS for g in gates
+    ):
+        raise ArtefactError(str(file), "holds a gate without a name or with an unknown verdict", _AGAIN)
     card = read_json(folder / CARD).get("fidelity") if (folder / CARD).is_file() else None
     if card and card.get("sha256") != hashlib.sha256(file.read_bytes()).hexdigest():
         raise ArtefactError(str(file), "is not the report that world.json names", _AGAIN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from recenv.core import rng
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
+from recenv.core.verdict import land
 from recenv.data.schema import Dataset, require_fittable
 from recenv.response import catalogue as cat
 from recenv.response.copy_effect import stable_word
@@ -30,6 +30,7 @@ from recenv.response.starts import choose_sessions, start_states
 from recenv.response.train import Folds, TrainConfig, train
 from recenv.state import StateSpec
 from recenv.trust.fidelity import item_rate_baseline, quick_fidelity
+from recenv.trust.quick import quick_verdict
 from recenv.variants import action_table, with_copies
 from recenv.world import World, judge_path, nearest
 
@@ -118,7 +119,7 @@ def fit_worlds(data: str | Path, out: str | Path, options: FitOptions, progress:
     for role, log, folder in zip(ROLES, shared.logs, (Path(out), judge_path(out))):
         world, fidelity = _fit_one(shared, log, role, folder.name, options, progress)
         world.save(folder)
-        write_fidelity(folder, fidelity)
+        world.meta["fidelity"] = land(folder, fidelity)
         worlds.append(world)
     return worlds[0], worlds[1]
 
@@ -129,12 +130,6 @@ def _check_splits(log: Log) -> None:
         if not (log.shown & (log.split == SPLITS.index(split))).any():
             mend = "Bring longer logs, other split fractions, or shorter windows (see quarantined in meta.json)"
             raise InputError("split", f"no impressions of split {split!r} for one half of the users", mend)
-
-
-def write_fidelity(folder: Path, fidelity: dict[str, Any]) -> None:
-    """Write `fidelity.json` beside a world."""
-    text = json.dumps(fidelity, indent=1, sort_keys=True, allow_nan=False)
-    (folder / "fidelity.json").write_text(text + "\n", encoding="utf-8")
 
 
 def prepare(dataset: Dataset, options: FitOptions) -> Shared:
@@ -240,7 +235,7 @@ def _fit_one(
     _tell_frailty(world)
     world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]
     fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
-    return world, fidelity
+    return world, fidelity | quick_verdict(world, done.rows, log.session[done.row], segment, seed=options.seed)
 
 
 def _ensemble(

@@ -1,52 +1,158 @@
-"""Fidelity of a fitted world on the test slice: the one place that replays it."""
+"""The test slice, replayed: the one place that reads it for a world, and counts the read."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from recenv.core import rng
 from recenv.core.artefacts import read_json
-from recenv.core.checks import check_seed, check_whole
-from recenv.core.errors import InputError
-from recenv.data.schema import SPLITS as DATA_SPLITS
+from recenv.core.errors import ArtefactError, InputError
+from recenv.data.columns import SPLITS as DATA_SPLITS
 from recenv.data.schema import Dataset
-from recenv.response.fit import measure_fidelity, write_fidelity
-from recenv.response.log import encode_log
+from recenv.response.log import Log, encode_log, slots
 from recenv.response.replay import replay
+from recenv.response.rows import SPLITS, TrainingRows
+from recenv.response.starts import offers, start_states
+from recenv.start import StartStates
 from recenv.world import World
 
+WIDEST = 16
+"""Items shown in one moment above which a moment is a visit, scored as a whole, rather than a slate."""
+_VALIDATION, _TEST = SPLITS.index("validation"), SPLITS.index("test")
 
-def fidelity_on_test(world_path: str | Path, data: str | Path, seed: int, n_boot: int) -> dict[str, Any]:
-    """Replay the world's own users through the whole log and measure the response model on the test slice.
 
-    Writes the figures over the world's `fidelity.json`, those on the validation slice kept under `validation`.
+@dataclass
+class HeldOut:
+    """What the test slice (and, for comparison, the validation slice) of a world's own users holds.
+
+    Args:
+        dataset: as loaded, all splits. log: all events of the users. before: rows of the other splits, without features (for
+            item rates). rows: n rows of validation and test with features; `user` counts the log's users. row: (n,) their
+            places in the log. session: (n,) of each.
+        segment: (U,) of each user. start: S states just before a test session; start_session: (S,) their numbers.
+        visits: whether a session is one moment (or its moments are too wide for slates).
+        offer_ptr, offer_item, offer_exp: CSR over `offer_session` (K,), sorted: what was on offer in each test session
+            and how, (nnz,) and (nnz, E); empty where the logs do not tell.
+    """
+
+    dataset: Dataset
+    log: Log
+    before: TrainingRows
+    rows: TrainingRows
+    row: NDArray[np.int64]
+    session: NDArray[np.int64]
+    segment: NDArray[np.int32]
+    start: StartStates
+    start_session: NDArray[np.int64]
+    visits: bool
+    offer_session: NDArray[np.int64]
+    offer_ptr: NDArray[np.int64]
+    offer_item: NDArray[np.int32]
+    offer_exp: NDArray[np.float32]
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Of the data set."""
+        return self.dataset.meta
+
+    @property
+    def test_shown(self) -> NDArray[np.bool_]:
+        """(N,) impressions of the test slice, by row of the log."""
+        return self.log.shown & (self.log.split == _TEST)
+
+
+def read_held_out(world: World, data: str | Path, most: int, seed: int, progress: bool = False) -> HeldOut:
+    """Replay the world's own users through the whole log and keep what the test slice tells.
+
+    Args:
+        world: as loaded. data: the folder that it was fitted on. most: sessions whose start state is kept, drawn by key
+            (where a session is one visit: the first of each of at most so many users). seed: of that draw.
 
     Raises:
-        InputError: the world was fitted on other data, or the data hold no test slice.
+        InputError: other data than the world's, or no impressions in the test slice. ArtefactError: damaged data.
     """
-    check_seed(seed)
-    check_whole("bootstraps", n_boot)
-    world = World.load(world_path)
-    _check_same_data(world, Path(data))
+    check_same_data(world, Path(data))
     dataset = Dataset.load(data, splits=DATA_SPLITS)
     ids = np.sort(np.array(world.users["user_id"].to_pylist(), dtype=np.str_))
     log = encode_log(dataset, world.items["item_id"].to_pylist(), ids, world.copies["copy_id"].to_pylist())
-    users = dataset.users.set_index("user_id")
-    columns = {c: users.loc[ids, c].tolist() for c in users.columns}
-    profile = world.profile_encoder.encode(columns, len(ids))
-    rows = replay(world.spec, log, profile, log.scored, np.zeros(0, np.int64)).rows
-    report = measure_fidelity(world, rows, world.segment_of(profile), "test", seed, n_boot)
-    before = read_json(world.path / "fidelity.json") if world.path else {}
-    report["validation"] = before.get("validation", before)
-    report["test_reads"] = dataset.meta["test_reads"]
-    write_fidelity(Path(world_path), report)
-    return report
+    test = log.scored & (log.split == _TEST)
+    if not (test & log.shown).any():
+        raise InputError("split", "no impressions of split 'test' for these users", "Give data that reach into it")
+    scored = test | (log.scored & (log.split == _VALIDATION))
+    profile = _profiles(world, dataset, ids)
+    visits = _are_visits(log)
+    chosen = _first_visits(log, most, seed) if visits else _some_sessions(log, most, seed)
+    recent = world.response.encoder is not None
+    done = replay(world.spec, log, profile, scored, chosen, progress, "replay (test)", recent)
+    exp = list(world.exp_columns)
+    sessions = np.unique(log.session[test & log.shown])
+    ptr, item, code, table = offers(dataset, sessions, exp)
+    return HeldOut(
+        dataset=dataset,
+        log=log,
+        before=bare_rows(log, log.scored & ~scored),
+        rows=done.rows,
+        row=done.row,
+        session=log.session[done.row],
+        segment=world.segment_of(profile),
+        start=start_states(dataset, log, done, np.arange(len(ids)), exp),
+        start_session=done.session,
+        visits=visits,
+        offer_session=sessions,
+        offer_ptr=ptr,
+        offer_item=item,
+        offer_exp=table[code],
+    )
 
 
-def _check_same_data(world: World, data: Path) -> None:
+def check_same_data(world: World, data: Path) -> None:
+    """Raises InputError unless `data` is what the world was fitted on."""
     hashes = read_json(data / "meta.json").get("hashes", {})
     if hashes != world.meta["dataset_hashes"]:
         what = f"not the data that world {world.meta['name']!r} was fitted on"
         raise InputError(str(data), what, "Give the folder that `recenv fit --data` was given")
+
+
+def bare_rows(log: Log, mask: NDArray[np.bool_]) -> TrainingRows:
+    """Rows of the log with items, responses and weights, and no features: enough for item rates."""
+    n = int(mask.sum())
+    made: dict[str, Any] = {"visit_obs": np.zeros((0, 0), np.float32), "visit": np.zeros(n, np.int32)}
+    made |= {"offset": np.zeros(n, np.float32), "cross": np.zeros((n, 0), np.float32)}
+    for f in fields(TrainingRows):
+        if f.name not in made and hasattr(log, f.name):
+            made[f.name] = getattr(log, f.name)[mask]
+    return TrainingRows(**made)
+
+
+def _profiles(world: World, dataset: Dataset, ids: NDArray[np.str_]) -> NDArray[np.float32]:
+    users = dataset.users.set_index("user_id")
+    missing = sorted(set(ids.tolist()) - set(users.index))
+    if missing:
+        raise ArtefactError("users.parquet", f"has no row for user {missing[0]!r}", "Prepare the data anew")
+    return world.profile_encoder.encode({c: users.loc[ids, c].tolist() for c in users.columns}, len(ids))
+
+
+def _are_visits(log: Log) -> bool:
+    _, _, number = slots(log)
+    rows = np.flatnonzero(log.shown)
+    width = np.unique(np.stack([log.session[rows], log.time[rows]]), axis=1, return_counts=True)[1]
+    return int(number.max(initial=0)) == 0 or int(width.max(initial=1)) > WIDEST
+
+
+def _some_sessions(log: Log, most: int, seed: int) -> NDArray[np.int64]:
+    """At most `most` sessions with an impression in the test slice."""
+    found = np.unique(log.session[log.shown & (log.split == _TEST)])
+    return np.sort(found[np.argsort(rng.bits(seed, 43, found), kind="stable")[:most]])
+
+
+def _first_visits(log: Log, most: int, seed: int) -> NDArray[np.int64]:
+    """The first test session with an impression of each of at most `most` users."""
+    rows = np.flatnonzero(log.shown & (log.split == _TEST))
+    users, first = np.unique(log.user[rows], return_index=True)
+    order = np.argsort(rng.bits(seed, 47, users), kind="stable")[:most]
+    return np.unique(log.session[rows[first[order]]])

@@ -50,7 +50,7 @@ def start_states(
     with_split = np.unique(log.session[scored], return_index=True)
     split = log.split[scored[with_split[1][np.searchsorted(with_split[0], done.session)]]]
     names = [SPLITS[s] for s in split]
-    ptr, item, exp, table = _offers(dataset, done.session, exp_columns)
+    ptr, item, exp, table = offers(dataset, done.session, exp_columns)
     return StartStates(
         user_id=log.user_id[log.user[row]],
         user=_local(users, log.user[row]),
@@ -70,7 +70,7 @@ def _local(users: NDArray[np.int64], user: NDArray[np.int32]) -> NDArray[np.int3
     return np.arange(len(users), dtype=np.int32)[user]
 
 
-def _offers(
+def offers(
     dataset: Dataset, sessions: NDArray[np.int64], exp_columns: list[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """CSR of what was on offer in each session; empty where the logs do not tell."""

@@ -1,0 +1,126 @@
+"""Roll-outs where a session is one moment: held-out visits replayed, responses to all on offer drawn by the world."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.response.held_out import HeldOut
+from recenv.trust.measure_stats import Responses, features, joined, statistics, top_categories, with_drift
+from recenv.trust.rollout import Rollout
+from recenv.trust.slices import PredictionSlice
+from recenv.trust.walk import STEPS, Plan, Tracks, Walked, plan, walk
+from recenv.world import World
+
+_AGAIN = 40
+"""Tracks walked a second time, on their own: their bytes must be those of the first walk."""
+
+
+def visits(world: World, held: HeldOut, most: int, seed: int) -> Rollout | str:
+    """Roll out at most about `most` visits of held-out users; a word on why not, where the logs cannot support it."""
+    why = _cannot(held)
+    if why:
+        return why
+    tracks = _tracks(held, most)
+    way = plan(world, held, tracks, pairs=True)
+    logged = walk(world, held, tracks, way, False, seed)
+    simulated = walk(world, held, tracks, way, True, seed)
+    few = _first(tracks, _AGAIN)
+    again = walk(world, held, few, plan(world, held, few, pairs=True), True, seed)
+    slot = np.cumsum(way.slot > 0) - 1  # session number of each moment with a slot
+    owner = slot[np.repeat(np.arange(len(way.slot)), np.diff(way.pair_ptr))]
+    n = int((way.slot > 0).sum())
+    real, drawn, alone = (_side(way, logged, owner, marks, n) for marks in (way.root, logged.joint, logged.alone))
+    if real.purchases is not None:
+        real = replace(real, purchases=_count(owner, way.purchase, n))
+    top = top_categories(world, real)
+    rows = {step: _rows_at(way, slot, step, len(tracks.start)) for step in STEPS}
+    user = held.start.user[tracks.start[way.track[way.slot > 0]]].astype(np.int64)
+    stats = joined(
+        with_drift(statistics(world, real, top), logged.drift, rows, n),
+        with_drift(statistics(world, drawn, top), simulated.drift, rows, n),
+        user,
+        user,
+    )
+    return Rollout(
+        how="held-out visits, everything on offer scored from the state before the visit",
+        stats=stats,
+        independent=np.bincount(alone.session, minlength=n).astype(np.float64),
+        real_features=features(world, real, top)[0],
+        simulated_features=features(world, drawn, top)[0],
+        feature_names=features(world, real, top)[1],
+        simulated=_slice(world, held, way, simulated, user[owner]),
+        bytes=(_part(simulated, way, len(few.start)), again.digest()),
+    )
+
+
+def _cannot(held: HeldOut) -> str:
+    if len(held.offer_item):
+        return ""
+    if (held.log.weight[held.test_shown] != 1.0).any():
+        return "the logs keep a sample of what was shown and do not tell all that was on offer"
+    return ""
+
+
+def _tracks(held: HeldOut, most: int) -> Tracks:
+    """Users' rows from their first held-out visit on, in the order of the start states, until `most` visits."""
+    log, start = held.log, held.start
+    first_row = {int(s): int(r) for s, r in zip(*np.unique(log.session, return_index=True))}
+    ends = np.searchsorted(log.user, np.arange(log.n_users) + 1)
+    begins = np.array([first_row[int(s)] for s in held.start_session])
+    stop = ends[start.user]
+    slots = np.array([len(np.unique(log.time[a:b][log.shown[a:b]])) for a, b in zip(begins, stop)])
+    kept = np.flatnonzero(np.cumsum(slots) - slots < most)
+    row = np.concatenate([np.arange(begins[k], stop[k]) for k in kept])
+    ptr = np.concatenate([[0], np.cumsum(stop[kept] - begins[kept])])
+    return Tracks(kept.astype(np.int64), row.astype(np.int64), ptr.astype(np.int64))
+
+
+def _first(tracks: Tracks, most: int) -> Tracks:
+    k = min(most, len(tracks.start))
+    return Tracks(tracks.start[:k], tracks.row[: tracks.ptr[k]], tracks.ptr[: k + 1])
+
+
+def _side(way: Plan, seen: Walked, owner: NDArray[np.int64], marks: NDArray[np.bool_], n: int) -> Responses:
+    purchases = None if np.array_equal(way.root, way.purchase) else _count(owner, seen.bought, n)
+    return Responses(n, owner[marks], way.item[marks].astype(np.int64), seen.known[marks], purchases)
+
+
+def _count(owner: NDArray[np.int64], marks: NDArray[np.bool_], n: int) -> NDArray[np.float64]:
+    return np.bincount(owner[marks], minlength=n).astype(np.float64)
+
+
+def _rows_at(way: Plan, slot: NDArray[np.int64], step: int, tracks: int) -> NDArray[np.int64]:
+    rows = np.full(tracks, -1, np.int64)
+    here = way.slot == step
+    rows[way.track[here]] = slot[here]
+    return rows
+
+
+def _slice(world: World, held: HeldOut, way: Plan, seen: Walked, user: NDArray[np.int64]) -> PredictionSlice:
+    """The world's own sessions as a slice: what it predicts of itself."""
+    owner = np.repeat(np.arange(len(way.slot)), np.diff(way.pair_ptr))
+    head = "click" if "click" in world.responses else "purchase"
+    return PredictionSlice(
+        head=head,
+        p=seen.p,
+        y=seen.joint.astype(np.float64),
+        w=np.ones(len(seen.p)),
+        user=user,
+        item=way.item.astype(np.int64),
+        session=way.session[owner],
+        time=way.time[owner],
+        segment=held.segment[user].astype(np.int64),
+        item_rate=np.full(len(seen.p), max(float(seen.p.mean()), 1e-7)),
+    )
+
+
+def _part(seen: Walked, way: Plan, tracks: int) -> bytes:
+    """The bytes that the first tracks left in a longer walk."""
+    pairs = int(way.pair_ptr[np.searchsorted(way.track, tracks)])
+    cut = {step: {k: v[:tracks] for k, v in found.items()} for step, found in seen.drift.items()}
+    short = Walked(*(a[:pairs] for a in (seen.p, seen.known, seen.joint, seen.alone, seen.bought)), cut)
+    kept = {s: {k: v for k, v in f.items() if not np.isnan(v).all()} for s, f in short.drift.items()}
+    return replace(short, drift=kept).digest()

@@ -1,0 +1,297 @@
+"""Walks users through held-out sessions: as the log has them, or with what they do simulated.
+
+A track is a start state and the log's rows that follow it. Moment by moment (rows of one session and second) the pairs
+on offer are scored from the state before; then the logged events move the state on, in (kind, item) order, as in a
+replay. With `simulate`, responses to what was shown are the world's instead of the log's; all else stays as logged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.core import rng
+from recenv.env.learned import LearnedResponse
+from recenv.observation import observe
+from recenv.response.frailty import conditional, draw
+from recenv.response.held_out import HeldOut
+from recenv.state import CLICK, PURCHASE, UserState, apply, begin_session
+from recenv.world import World
+
+STEPS = (1, 5, 10)
+"""Slots (or visits) after which the state is compared."""
+_ROOT, _REST, _EFFECT = 51, 52, 53  # streams of random numbers
+Floats64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """T walks: `start` (T,) rows of the held-out start states, `row` (R,) places in the log, CSR by `ptr` (T + 1,)."""
+
+    start: NDArray[np.int64]
+    row: NDArray[np.int64]
+    ptr: NDArray[np.int64]
+
+
+@dataclass
+class Plan:
+    """The moments of T tracks, in the tracks' order.
+
+    Args:
+        track, session, time, ordinal: (M,); ordinal counts a track's moments. begins: (M,) a session begins.
+        slot: (M,) number of the slot from 1, 0 where nothing was shown. event_*: CSR, see `_events`.
+        pair_ptr: (M + 1,) CSR of what was on offer: item (P,), treat (P, 1 + E); root (click, or purchase where
+            clicks are unknown) and purchase (P,) as logged.
+    """
+
+    track: NDArray[np.int64]
+    session: NDArray[np.int64]
+    time: NDArray[np.int64]
+    context: NDArray[np.float32]
+    ordinal: NDArray[np.int64]
+    begins: NDArray[np.bool_]
+    slot: NDArray[np.int64]
+    event_ptr: NDArray[np.int64]
+    event_item: NDArray[np.int32]
+    event_kind: NDArray[np.int8]
+    event_copy: NDArray[np.int32]
+    event_response: NDArray[np.bool_]
+    pair_ptr: NDArray[np.int64]
+    item: NDArray[np.int32]
+    treat: NDArray[np.float32]
+    root: NDArray[np.bool_]
+    purchase: NDArray[np.bool_]
+
+
+@dataclass
+class Walked:
+    """What a walk saw, by pair (P,): root probability p, whether the user had responded to the item before, the root
+    responses drawn jointly (with the session effect) and independently, purchases drawn jointly. By track and step:
+    `drift` name -> (T,), NaN where the walk was over before."""
+
+    p: Floats64
+    known: NDArray[np.bool_]
+    joint: NDArray[np.bool_]
+    alone: NDArray[np.bool_]
+    bought: NDArray[np.bool_]
+    drift: dict[int, dict[str, Floats64]] = field(default_factory=dict)
+
+    def digest(self) -> bytes:
+        """The walk as bytes."""
+        parts = [self.p, self.joint, self.alone, self.bought]
+        parts += [values for step in sorted(self.drift) for _, values in sorted(self.drift[step].items())]
+        return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+
+
+def plan(world: World, held: HeldOut, tracks: Tracks, pairs: bool) -> Plan:
+    """Moments, events and (with `pairs`) what was on offer in each slot."""
+    log, row = held.log, tracks.row
+    track = np.repeat(np.arange(len(tracks.start)), np.diff(tracks.ptr))
+    fresh = np.ones(len(row), bool)
+    fresh[1:] = _changes(track) | _changes(log.session[row]) | _changes(log.time[row])
+    first, of_row = np.flatnonzero(fresh), np.cumsum(fresh) - 1
+    own, session = track[first], log.session[row[first]]
+    ordinal = np.arange(len(first)) - np.searchsorted(own, own)
+    begins = np.ones(len(first), bool)
+    begins[1:] = _changes(session)
+    begins |= ordinal == 0
+    shown = np.bincount(of_row[log.shown[row]], minlength=len(first)) > 0
+    before = np.cumsum(shown) - shown
+    slot = np.where(shown, before - before[np.searchsorted(own, own)] + 1, 0)
+    events = _events(held, row, of_row, len(first))
+    offered = _offered(world, held, row, of_row, session, slot, pairs)
+    return Plan(own, session, log.time[row[first]], log.context[row[first]], ordinal, begins, slot, *events, *offered)
+
+
+def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(values[1:] != values[:-1])
+
+
+def _events(held: HeldOut, row: NDArray[np.int64], of_row: NDArray[np.int64], n: int) -> tuple[NDArray[Any], ...]:
+    """CSR by moment of the state events that the log holds: item, kind, copy, and whether a response to an exposure."""
+    log = held.log
+    place = np.full(len(log.user), -1, np.int64)
+    place[row] = np.arange(len(row))
+    source, kind = log.state_events()
+    mine = place[source] >= 0
+    source, kind = source[mine], kind[mine]
+    moment = of_row[place[source]]
+    order = np.lexsort((log.item[source], kind, moment))
+    source, kind, moment = source[order], kind[order], moment[order]
+    response = (log.treat[source, 0] > 0.5) & ((kind == CLICK) | (kind == PURCHASE))
+    ptr = np.searchsorted(moment, np.arange(n + 1))
+    return ptr, log.item[source], kind, log.copy[source], response
+
+
+def _offered(
+    world: World,
+    held: HeldOut,
+    row: NDArray[np.int64],
+    of_row: NDArray[np.int64],
+    session: NDArray[np.int64],
+    slot: NDArray[np.int64],
+    pairs: bool,
+) -> tuple[NDArray[Any], ...]:
+    """CSR by moment of the pairs on offer, with what the log says came of them."""
+    log, n = held.log, len(session)
+    impression = np.flatnonzero(log.shown[row])
+    if not pairs:
+        none = np.zeros(0, bool)
+        return np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros((0, 1), np.float32), none, none
+    if len(held.offer_item):
+        number = np.where(slot > 0, np.searchsorted(held.offer_session, session), 0)
+        count = np.where(slot > 0, np.diff(held.offer_ptr)[number], 0)
+        ptr = np.concatenate([[0], np.cumsum(count)])
+        take = np.repeat(held.offer_ptr[number], count) + np.arange(ptr[-1]) - np.repeat(ptr[:-1], count)
+        item, exp = held.offer_item[take], held.offer_exp[take]
+        treat = np.concatenate([np.ones((len(item), 1), np.float32), exp], axis=1)
+    else:
+        ptr = np.searchsorted(of_row[impression], np.arange(n + 1))
+        item, treat = log.item[row[impression]], log.treat[row[impression]]
+    key = np.repeat(np.arange(n), np.diff(ptr)) * world.n_items + item
+    order = np.argsort(key, kind="stable")
+    found = []
+    for response in (log.click, log.purchase):
+        yes = impression[response[row[impression]] == 1.0]
+        wanted = of_row[yes] * world.n_items + log.item[row[yes]]
+        at = np.minimum(np.searchsorted(key, wanted, sorter=order), max(len(key) - 1, 0))
+        marks = np.zeros(len(key), bool)
+        if len(key):
+            marks[order[at[key[order[at]] == wanted]]] = True
+        found.append(marks)
+    click, purchase = found
+    # A purchase without a click counts as clicked, as in training.
+    return ptr, item, treat, click | purchase if "click" in world.responses else purchase, purchase
+
+
+def walk(world: World, held: HeldOut, tracks: Tracks, way: Plan, simulate: bool, seed: int) -> Walked:
+    """Walk all tracks; draws are keyed by (seed, session, item), so that a track's do not depend on the others."""
+    spec = world.spec
+    state = held.start.state(spec, tracks.start)
+    origin = held.start.state(spec, tracks.start)
+    response = LearnedResponse(world, len(tracks.start))
+    n = len(way.item)
+    out = Walked(np.zeros(n), *(np.zeros(n, bool) for _ in range(4)))
+    out.drift = {step: {} for step in STEPS}
+    order = np.argsort(way.ordinal, kind="stable")
+    ends = np.searchsorted(way.ordinal[order], np.arange(int(way.ordinal.max(initial=-1)) + 2))
+    for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist()):
+        now = order[start:stop]
+        begun = now[way.begins[now]]
+        begin_session(state, way.track[begun], way.time[begun])
+        pair, owner = _csr(way.pair_ptr, now)
+        if len(pair):
+            _score(world, response, state, way, now, pair, owner, out, seed)
+        _move(world, state, way, now, pair, owner, out if simulate else None)
+        for step in STEPS:
+            here = now[way.slot[now] == step]
+            if len(here):
+                _note(world, out, state, origin, way.track[here], step)
+    return out
+
+
+def _csr(ptr: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Elements of the given rows of a CSR, and which of `rows` each belongs to."""
+    count = ptr[rows + 1] - ptr[rows]
+    owner = np.repeat(np.arange(len(rows)), count)
+    return np.arange(count.sum()) + np.repeat(ptr[rows] - np.cumsum(count) + count, count), owner
+
+
+def _score(
+    world: World,
+    response: LearnedResponse,
+    state: UserState,
+    way: Plan,
+    now: NDArray[np.int64],
+    pair: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    out: Walked,
+    seed: int,
+) -> None:
+    rows, time = way.track[now], way.time[now]
+    obs = observe(world.spec, state, rows, time, way.context[now])
+    item = way.item[pair]
+    no_copy, first = np.full(len(pair), -1), np.ones(len(pair), np.int64)
+    told = response.predict(state, rows[owner], time[owner], obs[owner], item, no_copy, way.treat[pair], first)
+    root = told.purchase if told.click is None else told.click
+    rest = told.purchase if told.click is not None else None
+    assert root is not None
+    session = way.session[now][owner]
+    p = root.astype(np.float64)
+    u = rng.uniform(seed, _ROOT, session, item)
+    effect = draw(world.frailty, rng.uniform(seed, _EFFECT, way.session[now]))[owner]
+    out.p[pair] = p
+    out.joint[pair] = u < conditional(p, world.frailty, effect)
+    out.alone[pair] = u < p
+    kind = PURCHASE if told.click is None else CLICK
+    out.known[pair] = responded_before(state, rows[owner], item, kind)
+    given = np.ones(len(pair)) if rest is None else rest.astype(np.float64)
+    bought = "purchase" in world.responses
+    out.bought[pair] = out.joint[pair] & (rng.uniform(seed, _REST, session, item) < given) & bought
+
+
+def responded_before(
+    state: UserState, rows: NDArray[Any], item: NDArray[Any], kind: int, block: int = 65_536
+) -> NDArray[np.bool_]:
+    """(n,) whether each user's memory holds an event of `kind` on the item."""
+    known = np.zeros(len(rows), bool)
+    for start in range(0, len(rows), block):
+        part = slice(start, start + block)
+        hit = state.memory_item[rows[part]] == item[part, None]
+        slot = hit.argmax(axis=1)
+        known[part] = hit.any(axis=1) & (state.memory_counts[rows[part], slot, kind] > 0)
+    return known
+
+
+def _move(
+    world: World,
+    state: UserState,
+    way: Plan,
+    now: NDArray[np.int64],
+    pair: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    simulated: Walked | None,
+) -> None:
+    """Apply this moment's events: the log's, or the log's own acts and the simulated responses."""
+    event, of = _csr(way.event_ptr, now)
+    parts = [(of, way.event_item[event], way.event_kind[event], way.event_copy[event])]
+    if simulated is not None:
+        kept = ~way.event_response[event]
+        parts = [(of[kept], *(part[kept] for part in parts[0][1:]))]
+        heads = ((CLICK, simulated.joint),) if "click" in world.responses else ()
+        for kind, drawn in (*heads, (PURCHASE, simulated.bought)):
+            hit = drawn[pair]
+            some = np.full(int(hit.sum()), -1, np.int32)
+            parts.append((owner[hit], way.item[pair[hit]], np.full(len(some), kind, np.int8), some))
+    who, item, what, copy = (np.concatenate([part[k] for part in parts]) for k in range(4))
+    order = np.lexsort((item, what, who))
+    who, item, what, copy = who[order], item[order], what[order], copy[order]
+    rank = np.arange(len(who)) - np.searchsorted(who, who)
+    for j in range(int(rank.max(initial=-1)) + 1):
+        e = rank == j
+        apply(world.spec, state, way.track[now[who[e]]], item[e], what[e], way.time[now[who[e]]], copy[e])
+
+
+def _note(world: World, out: Walked, state: UserState, origin: UserState, tracks: NDArray[Any], step: int) -> None:
+    for name, values in drift_features(world, state.take(tracks), origin.take(tracks)).items():
+        out.drift[step].setdefault(name, np.full(len(state), np.nan))[tracks] = values
+
+
+def drift_features(world: World, now: UserState, then: UserState) -> dict[str, Floats64]:
+    """How far N states have moved since their start: events counted, items that entered the memory, interests turned.
+
+    `interest` is 1 - cos of the decayed sums of what the root response touched, 0 where there was none.
+    """
+    root = CLICK if "click" in world.responses else PURCHASE
+    found = {"clicks": now.totals[:, CLICK] - then.totals[:, CLICK]} if root == CLICK else {}
+    if "purchase" in world.responses:
+        found["purchases"] = now.totals[:, PURCHASE] - then.totals[:, PURCHASE]
+    found["items"] = (now.memory_item >= 0).sum(axis=1) - (then.memory_item >= 0).sum(axis=1)
+    a, b = now.sums[:, root].astype(np.float64), then.sums[:, root].astype(np.float64)
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = np.divide((a * b).sum(axis=1), norm, out=np.ones(len(a)), where=norm > 0)
+    found["interest"] = 1.0 - np.clip(cosine, -1.0, 1.0)
+    return {name: np.asarray(values, np.float64) for name, values in found.items()}
