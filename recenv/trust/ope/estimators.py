@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recenv.core.errors import InputError
-from recenv.trust.ope.inputs import CheckedTarget, Floats, LoggedBandit, scalar
+from recenv.trust.ope.inputs import CheckedTarget, Floats, LoggedBandit, Target, scalar
 from recenv.trust.ope.large_actions import marginal_weights
 
 CLIPS: tuple[float, ...] = (10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10000.0, np.inf)
@@ -121,24 +121,34 @@ class Estimator:
         return Terms(log.weight, base, changed * (log.reward - logged), changed if self.normalised else None, w)
 
 
+_BOUNDED = "its interval leaves out the bias of bounded weights"
+
 ESTIMATORS: dict[str, Estimator] = {
     "ipw": Estimator("mean w r"),
-    "clipped_ipw": Estimator("mean min(w, lambda) r", clip, grid=CLIPS),
+    "clipped_ipw": Estimator("mean min(w, lambda) r", clip, grid=CLIPS, note=_BOUNDED),
     "snipw": Estimator("sum w r / sum w", normalised=True),
     "dm": Estimator("mean v", None, model=True, note="its interval leaves out the reward model's own error"),
     "dr": Estimator("mean v + w (r - q)", model=True),
-    "clipped_dr": Estimator("mean v + min(w, lambda) (r - q)", clip, model=True, grid=CLIPS),
+    "clipped_dr": Estimator("mean v + min(w, lambda) (r - q)", clip, model=True, grid=CLIPS, note=_BOUNDED),
     "sndr": Estimator("mean v + sum w (r - q) / sum w", model=True, normalised=True),
-    "switch_dr": Estimator("mean v + w 1{w <= lambda} (r - q)", switch, model=True, grid=CLIPS),
-    "dros": Estimator("mean v + lambda w / (w^2 + lambda) (r - q)", shrink, model=True, grid=CLIPS),
-    "sg_ipw": Estimator("mean w / (1 - lambda + lambda w) r", power, grid=POWERS),
-    "sg_dr": Estimator("mean v + w / (1 - lambda + lambda w) (r - q)", power, model=True, grid=POWERS),
+    "switch_dr": Estimator("mean v + w 1{w <= lambda} (r - q)", switch, model=True, grid=CLIPS, note=_BOUNDED),
+    "dros": Estimator("mean v + lambda w / (w^2 + lambda) (r - q)", shrink, model=True, grid=CLIPS, note=_BOUNDED),
+    "sg_ipw": Estimator("mean w / (1 - lambda + lambda w) r", power, grid=POWERS, note=_BOUNDED),
+    "sg_dr": Estimator("mean v + w / (1 - lambda + lambda w) (r - q)", power, model=True, grid=POWERS, note=_BOUNDED),
     "mips": Estimator(
         "mean w(group) r", marginal=True, note="assumes that within a group of actions all bring the same"
     ),
 }
 """Name -> estimator. Horvitz and Thompson 1952 (ipw); Swaminathan and Joachims, NeurIPS 2015 (snipw); Dudik, Langford
 and Li, ICML 2011 (dm, dr); Kallus and Uehara, NeurIPS 2019 (sndr); Saito and Joachims, ICML 2022 (mips)."""
+
+
+def headline_estimator(target: Target) -> str:
+    """The estimator to quote: `dr` with a reward model, else `snipw`; chosen beforehand, not by its figure.
+
+    Those of bounded weights are for comparison: their intervals leave out a bias that the log does not show.
+    """
+    return "dr" if target.has_q else "snipw"
 
 
 def get(name: str) -> Estimator:
