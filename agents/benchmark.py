@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recenv.agents.base import entry
-from recenv.agents.intervals import clustered_interval, t_interval, wider
+from recenv.agents.intervals import Interval, clustered_interval, t_interval, wider, widest, with_outer
 from recenv.agents.jobs import Contestant, Job, JobResult, run_job
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
@@ -36,6 +36,7 @@ class BenchmarkSettings:
         agents: contestants; `logged` and `model-greedy` are added where they are missing.
         seeds: number of seeds. first_seed: the first of them. episodes: sessions a seed and policy.
         training: how learners are trained (its seed is set by the benchmark). envs: sessions side by side.
+        outer_episodes: sessions a seed and policy in each member of the judge's ensemble, where it has one.
         workers: processes.
     """
 
@@ -46,9 +47,10 @@ class BenchmarkSettings:
     training: TrainSettings = field(default_factory=TrainSettings)
     envs: int = 128
     workers: int = 1
+    outer_episodes: int = 250
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "episodes", "envs", "workers"):
+        for name in ("seeds", "episodes", "envs", "workers", "outer_episodes"):
             if getattr(self, name) < 1:
                 raise InputError(name, f"{getattr(self, name)}", "Give a whole number of 1 or more.")
         needed = tuple(Contestant(n) for n in (LOGGED, GREEDY) if n not in [a.name for a in self.agents])
@@ -74,6 +76,11 @@ class Scores:
         """(K,) mean of `term` over each seed's episodes in the judge's (`judged`) or the training world (`own`)."""
         return np.array([getattr(result, where).totals[term].mean() for result in self.results])
 
+    def outer(self, term: str) -> NDArray[np.float64]:
+        """(K,) mean of `term` in each of the judge's members, over all seeds; (0,) where it has no members."""
+        found = [result.outer[term] for result in self.results if term in result.outer]
+        return np.mean(found, axis=0) if found else np.zeros(0)
+
     def episodes(self, term: str) -> NDArray[np.float64]:
         """(K * episodes,) `term` of every episode in the judge's world."""
         return np.concatenate([result.judged.totals[term] for result in self.results])
@@ -93,6 +100,7 @@ def run_jobs(world: str, judge: str, settings: BenchmarkSettings, out: Path, bar
             episodes=settings.episodes,
             envs=settings.envs,
             bar=bar and settings.workers == 1,
+            outer_episodes=settings.outer_episodes,
         )
         for who in settings.agents
         for seed in seeds
@@ -152,7 +160,13 @@ def value(scores: Scores, term: str, user: NDArray[Any]) -> dict[str, Any]:
     """
     seeds, episodes = t_interval(scores.means(term)), clustered_interval(scores.episodes(term), user)
     best = seeds if seeds.low is None else wider(seeds, episodes)
-    return {"seeds": seeds.as_list(), "episodes": episodes.as_list(), "wider": best.as_list()}
+    found: dict[str, Any] = {"seeds": seeds.as_list(), "episodes": episodes.as_list(), "wider": best.as_list()}
+    return found | _total(best, scores.outer(term))
+
+
+def _total(best: Interval, outer: NDArray[np.float64]) -> dict[str, Any]:
+    """`outer`, values by the judge's members, and `total`, the interval with their spread; empty without members."""
+    return {"outer": outer.tolist(), "total": with_outer(best, outer).as_list()} if len(outer) > 1 else {}
 
 
 def difference(a: Scores, b: Scores, term: str, user: NDArray[Any]) -> dict[str, Any]:
@@ -163,11 +177,13 @@ def difference(a: Scores, b: Scores, term: str, user: NDArray[Any]) -> dict[str,
     seeds = t_interval(a.means(term) - b.means(term))
     episodes = clustered_interval(a.episodes(term) - b.episodes(term), user)
     best = wider(seeds, episodes)
+    outer = a.outer(term) - b.outer(term)
     return {
         "seeds": seeds.as_list(),
         "episodes": episodes.as_list(),
         "wider": best.as_list(),
-        "above_zero": best.above_zero(),
+        **_total(best, outer),
+        "above_zero": (with_outer(best, outer) if len(outer) > 1 else best).above_zero(),
     }
 
 
@@ -192,7 +208,7 @@ def _row(scores: Scores, logged: Scores, user: NDArray[Any], terms: Sequence[str
         "agent": scores.name,
         "name": scores.contestant.name,
         "trainable": entry(scores.contestant.name).trainable,
-        "judge": {term: values[term]["wider"] for term in terms},
+        "judge": {term: widest(values[term]) for term in terms},
         "judge_intervals": values,
         "training_world": {term: t_interval(scores.means(term, "own")).as_list() for term in terms},
         "draws": {
@@ -245,6 +261,14 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
         "currency": judging.meta.get("currency"),
         "assumed": list(judging.meta.get("assumed", [])),
         "copies": judging.n_copies,
+        "outer": _outer(judging, settings),
         "rows": table(scores, judging, str(env.reward)),
         "planning_gain": planning_gain(scores, judging, str(env.reward)),
     }
+
+
+def _outer(judge: World, settings: BenchmarkSettings) -> dict[str, int] | None:
+    """What the outer intervals rest on; None where the judge has no members."""
+    if len(judge.members) < 2:
+        return None
+    return {"members": len(judge.members), "episodes": settings.outer_episodes}

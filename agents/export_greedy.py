@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recenv.agents.export_items import constant
+from recenv.core.errors import UnsupportedError
 from recenv.observation import layout
 from recenv.response.features import _PRIOR, N_CROSS, unshown_exposure
 from recenv.state import CART, CLICK, EXPOSURE, MAX_AGE, N_KINDS, PURCHASE, VIEW
@@ -218,6 +219,8 @@ class GreedyScores(nn.Module):
 
     def __init__(self, policy: ModelGreedyPolicy) -> None:
         super().__init__()
+        if policy.others:
+            raise UnsupportedError("model-greedy with pessimism", "its graph holds one model", "Export it without.")
         self.cross, self.response = CrossFeatures(policy.world), Response(policy)
         self.offsets = CopyOffsets(policy) if policy.world.copy_effect is not None else None
         self.cost = float(policy.options.cost)

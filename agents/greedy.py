@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recenv.agents.base import BasePolicy, Bools, Floats
 from recenv.agents.dense import DenseResponse, full_inputs
 from recenv.agents.items import ActionTable
+from recenv.env.pessimism import lower
 from recenv.observation import layout
 from recenv.response.features import cross_from_full, unshown_exposure
 from recenv.state import EXPOSURE
@@ -33,6 +34,7 @@ class GreedyConfig:
         reward: `incremental` or `gross`; None: incremental where the world knows both.
         w_click: reward of a click. w_purchase: reward of a purchase. w_revenue: reward of one unit of revenue.
         cost: cost of each exposure.
+        pessimism: standard deviations of the ensemble taken off every chance, as in the environment.
     """
 
     reward: str | None = None
@@ -40,6 +42,7 @@ class GreedyConfig:
     w_purchase: float | None = None
     w_revenue: float | None = None
     cost: float = 0.0
+    pessimism: float = 0.0
 
 
 class ModelGreedyPolicy(BasePolicy):
@@ -49,7 +52,8 @@ class ModelGreedyPolicy(BasePolicy):
 
     with showing nothing (action 0) worth 0. In its own world it is the myopic oracle, no rival; in the judge's world it
     says what the training world's model is worth. Every item is taken to be shown as `world.exp_reference` says: how
-    a logged offer was shown is not in the observation. Ties go to the first action.
+    a logged offer was shown is not in the observation. Ties go to the first action. With `pessimism` every chance of a
+    response to what is shown is lowered as `recenv.env.pessimism` lowers it.
     """
 
     name = "model-greedy"
@@ -64,7 +68,12 @@ class ModelGreedyPolicy(BasePolicy):
         self.options: EnvOptions = EnvOptions(candidates="all", **asdict(self.config)).resolve(world)
         self.revenue = world.revenue_per_purchase.astype(np.float32)
         self.dense = DenseResponse(world)
+        self.others = self._members() if self.options.pessimism else []
         self.summary = max(stop for _, stop in layout(world.spec, "summary").values())
+
+    def _members(self) -> list[ModelGreedyPolicy]:
+        config = asdict(self.config) | {"pessimism": 0.0, "reward": "gross"}
+        return [ModelGreedyPolicy(self.world.with_response(m), config, self.seed) for m in self.world.members]
 
     def distribution(self, obs: Floats, mask: Bools) -> Floats:
         values = np.where(mask, self.values(obs, mask), -np.inf)
@@ -76,8 +85,27 @@ class ModelGreedyPolicy(BasePolicy):
         """(n, A) expected reward of each action in the next slot; 0 for action 0, undefined where masked."""
         item, column = candidate_items(self.table.allowed_items(mask))
         logit, worth, without = (self._by_action(values, column) for values in self._items(obs, item))  # (n, A - 1)
-        gain = _sigmoid(logit + self._offsets(obs)) * worth - without
+        offsets = self._offsets(obs)
+        chance = _sigmoid(logit + offsets)
+        if self.others:
+            told = [[self._by_action(v, column) for v in other._items(obs, item)[:2]] for other in self.others]
+            roots = [_sigmoid(root + offsets) for root, _ in told]
+            chance, worth = self._lowered(chance, worth, roots, [reward for _, reward in told])
+        gain = chance * worth - without
         return np.concatenate([np.zeros((len(obs), 1), np.float32), gain - np.float32(self.options.cost)], axis=1)
+
+    def _lowered(
+        self, chance: Floats, worth: Floats, chances: list[Floats], worths: list[Floats]
+    ) -> tuple[Floats, Floats]:
+        """Chance of a root response and a root's reward, less what the members disagree on; all (n, A - 1)."""
+        root = "click" if "click" in self.world.response.heads else "purchase"
+        times = {head: self.options.pessimism * self.world.disagreement_scale(head) for head in (root, "purchase")}
+        chance = lower(chance, chances, times[root])
+        if root == "click":
+            # A root's reward is w_click and, by P(purchase | click), the purchase's: only the latter is uncertain.
+            click = np.float32(self.options.w_click or 0.0)
+            worth = click + lower(worth - click, [w - click for w in worths], times["purchase"])
+        return chance, worth
 
     def _by_action(self, values: Floats, column: NDArray[np.int64] | None) -> Floats:
         """(n, A - 1) the value of each action's item; meaningless where the item is not among the candidates."""

@@ -1,7 +1,8 @@
-"""95 % intervals of means: over seeds, over episodes clustered by user, and the wider of the two."""
+"""95 % intervals of means: over seeds, over episodes clustered by user, over worlds that might as well have judged."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +77,25 @@ def wider(seeds: Interval, episodes: Interval) -> Interval:
     """
     known = [i for i in (seeds, episodes) if i.low is not None and i.high is not None]
     return max(known, key=lambda i: i.high - i.low, default=seeds)  # type: ignore[operator]
+
+
+def with_outer(inner: Interval, outer: NDArray[Any]) -> Interval:
+    """The interval that also holds what the judge's own users leave open.
+
+    By the law of total variance, Var(value) = E[Var(value | judge)] + Var(E[value | judge]). The first is in `inner`;
+    the second is the variance of the values `outer` (K,) over K judges refitted on bootstraps of users: their spread,
+    not that of their mean, stands for the judge's own error. Half-widths add in quadrature, t with K - 1 degrees of
+    freedom for the second. With K below 2, or without an inner interval, `inner` as it is.
+    """
+    x = np.asarray(outer, np.float64)
+    if len(x) < 2 or inner.low is None or inner.high is None:
+        return inner
+    half = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1))
+    low = inner.mean - float(np.hypot(inner.mean - inner.low, half))
+    return Interval(inner.mean, low, inner.mean + float(np.hypot(inner.high - inner.mean, half)))
+
+
+def widest(intervals: Mapping[str, Any]) -> list[float | None]:
+    """[mean, low, high] for tables: `total`, with the spread over the judge's members, where there is one."""
+    found: list[float | None] = intervals.get("total", intervals["wider"])
+    return found

@@ -6,7 +6,10 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recenv.agents.base import Policy, entry
 from recenv.agents.evaluate import Evaluation, evaluate
@@ -14,7 +17,11 @@ from recenv.agents.tracking import Board, RunLog
 from recenv.agents.training import JUDGE_WORLD, TrainSettings, finish, learn, validation
 from recenv.core.errors import InputError
 from recenv.core.runs import Run
+from recenv.env.options import EnvOptions
 from recenv.env.prepared import load_world
+
+if TYPE_CHECKING:
+    from recenv.world import World
 
 _EVALUATION_SEED = 1_000_003
 """Added to the seed of an evaluation's users, so that they are drawn apart from training's."""
@@ -63,6 +70,7 @@ class Job:
     Args:
         contestant, seed: who. world, judge: folders. out: the job's run folder. settings: of training (its
             seed is set from `seed`). episodes: sessions in each final evaluation. envs: side by side. bar: show one.
+        outer_episodes: sessions in each member of the judge's ensemble.
     """
 
     contestant: Contestant
@@ -74,11 +82,13 @@ class Job:
     episodes: int
     envs: int
     bar: bool = False
+    outer_episodes: int = 250
 
 
 @dataclass
 class JobResult:
-    """What came of a job: values in the judge's world and in the training world, seconds of training."""
+    """What came of a job: values in the judge's world and in the training world, seconds of training; `outer`: by term,
+    (K,) the mean value in each of the judge's K members, over the same sessions."""
 
     contestant: Contestant
     label: str
@@ -86,11 +96,13 @@ class JobResult:
     judged: Evaluation
     own: Evaluation
     seconds: float
+    outer: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def run_job(job: Job) -> JobResult:
     """Train where there is something to train, then value the policy on the episodes that all of this seed share."""
-    world, judge = load_world(job.world), load_world(job.judge)
+    world = load_world(job.world)
+    judge = masked_alike(load_world(job.judge), world, job.settings.env)
     settings = replace(job.settings, seed=job.seed, config=dict(job.contestant.config))
     name, users = job.contestant.name, _EVALUATION_SEED + job.seed
     config = {"agent": str(job.contestant), "world": job.world, "judge": job.judge, **asdict(settings)}
@@ -107,5 +119,24 @@ def run_job(job: Job) -> JobResult:
     log.close()
     judged = evaluate(policy, judge, validation(settings.env), job.episodes, users, job.envs, samples=3)
     own = evaluate(policy, world, validation(settings.env), job.episodes, users, job.envs)
+    outer = outer_values(policy, judge, settings.env, job.outer_episodes, users, job.envs)
     finish(run, board, policy, judged, settings, name, judge, JUDGE_WORLD)
-    return JobResult(job.contestant, str(getattr(policy, "label", name)), job.seed, judged, own, seconds)
+    return JobResult(job.contestant, str(getattr(policy, "label", name)), job.seed, judged, own, seconds, outer)
+
+
+def masked_alike(judge: World, world: World, env: EnvOptions) -> World:
+    """The judge with the training world's logged rates, where the environment masks by them: the mask goes with the
+    policy, which cannot know the judge's logs."""
+    return replace(judge, logged_rates=world.logged_rates, path=None) if env.support else judge
+
+
+def outer_values(
+    policy: Policy, judge: World, env: EnvOptions, episodes: int, seed: int, envs: int
+) -> dict[str, NDArray[np.float64]]:
+    """Term -> (K,) mean value of a session in each world of the judge's ensemble; empty where it has none."""
+    found = [
+        evaluate(policy, judge.with_response(member), validation(env), episodes, seed, envs).totals
+        for member in judge.members
+    ]
+    terms = [term for term in ("gross", "incremental") if found and term in found[0]]
+    return {term: np.array([totals[term].mean() for totals in found]) for term in terms}

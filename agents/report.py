@@ -6,6 +6,8 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from recenv.agents.intervals import widest
+
 COLUMNS = (
     "policy",
     "gross / session",
@@ -38,7 +40,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     result = [row["agent"]]
     for term in ("gross", "incremental"):
         if term in row["judge"]:
-            best = row["over_logged"][term]["wider"]
+            best = widest(row["over_logged"][term])
             result += [interval_text(row["judge"][term]), interval_text(best, True) if row["name"] != "logged" else "0"]
         else:
             result += ["unknown", "unknown"]
@@ -62,6 +64,7 @@ def header_lines(result: dict[str, Any]) -> list[str]:
         f"Reward trained for: {result['objective']}. Values are expected reward a session under the judge's response "
         "model: gross counts every response, incremental only what showing adds.",
     ]
+    lines += outer_lines(result)
     if result["candidates"] == "all":
         lines.append(
             "Candidates: ALL items, shown as the world's reference treatment says. This is extrapolation: most of what "
@@ -72,6 +75,19 @@ def header_lines(result: dict[str, Any]) -> list[str]:
     if result["copies"]:
         lines.append("The effect of copy is ASSUMED, not learned from these logs.")
     return [*result.get("verdicts", []), *lines]
+
+
+def outer_lines(result: dict[str, Any]) -> list[str]:
+    """What the intervals leave out, or hold beside the above."""
+    outer = result.get("outer")
+    if outer is None:
+        return [
+            "The judge is taken as given: its own error is in no interval (`recenv fit --members 10` puts it there)."
+        ]
+    return [
+        f"Outer intervals: the spread over {outer['members']} judges refitted on bootstraps of users "
+        f"({outer['episodes']} sessions a seed in each) is added in quadrature (law of total variance)."
+    ]
 
 
 def assumed_lines(result: dict[str, Any]) -> list[str]:
@@ -87,13 +103,13 @@ def gain_lines(result: dict[str, Any]) -> list[str]:
     lines = []
     for term in ("gross", "incremental"):
         if term in gain:
-            values = gain[term]["wider"]
+            values = widest(gain[term])
             ratio = "" if gain["ratio"][term] is None else f" (ratio {gain['ratio'][term]:.3f})"
             lines.append(
                 f"Planning gain, {term}: {gain['learner']} minus model-greedy {interval_text(values, True)}{ratio}, in "
                 f"the judge's world; the learner chosen by {gain['chosen_by']}."
             )
-            over = (f"{name} {interval_text(found[term]['wider'], True)}" for name, found in gain["over"].items())
+            over = (f"{name} {interval_text(widest(found[term]), True)}" for name, found in gain["over"].items())
             lines.append(f"{gain['learner']} minus each other policy, paired, {term}: {'; '.join(over)}.")
     return lines
 

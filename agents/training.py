@@ -53,7 +53,8 @@ def make_policy(name: str, world: World, env: EnvOptions, config: Mapping[str, A
     options = dict(config)
     if name in ("model-greedy", "two-stage"):
         resolved = env.resolve(world)
-        options = {k: getattr(resolved, k) for k in ("reward", "w_click", "w_purchase", "w_revenue", "cost")} | options
+        wanted = ("reward", "w_click", "w_purchase", "w_revenue", "cost", "pessimism")
+        options = {k: getattr(resolved, k) for k in wanted} | options
     return entry(name)(world, options, seed)
 
 
@@ -67,8 +68,11 @@ def learn(name: str, world: World, settings: TrainSettings, log: TrainLog) -> Po
 
 
 def validation(env: EnvOptions) -> EnvOptions:
-    """The environment in which a policy is looked at on the way: other users, responses drawn as they come."""
-    return replace(env, split="validation", reward_mode="sampled", invalid_action="null")
+    """The environment in which a policy is looked at: other users, responses drawn as they come, no pessimism.
+
+    A support mask stays: it is a rule on what may be shown, which goes where the policy goes.
+    """
+    return replace(env, split="validation", reward_mode="sampled", invalid_action="null", pessimism=0.0)
 
 
 def train(

@@ -71,11 +71,17 @@ class BenchmarkConfig:
     """Reward of one unit of revenue."""
     cost: float = 0.0
     """Cost of each exposure."""
+    pessimism: float = 0.0
+    """Standard deviations of the ensemble taken off every chance in training; values are without. Needs members."""
+    support: float = 0.0
+    """Items that the logged policy shows to such users with a probability below this are masked, in values too."""
+    outer_episodes: int = 250
+    """Sessions a seed and policy in each member of the judge, where it was fitted with members."""
 
 
 def run(config: BenchmarkConfig) -> dict[str, Any]:
     """Compare; prints the table, returns it with the paths of what was written."""
-    names = ("candidates", "reward", "horizon", "w_click", "w_purchase", "w_revenue", "cost")
+    names = ("candidates", "reward", "horizon", "w_click", "w_purchase", "w_revenue", "cost", "pessimism", "support")
     env = EnvOptions(reward_mode="expected", **{name: getattr(config, name) for name in names})
     training = TrainSettings(config.steps, config.seed, env, evaluations=config.evaluations)
     settings = BenchmarkSettings(
@@ -85,6 +91,7 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
         episodes=config.episodes,
         training=training,
         workers=config.workers,
+        outer_episodes=config.outer_episodes,
     )
     result = benchmark(config.world, config.judge or judge_path(config.world), config.out, settings)
     print(markdown(result))

@@ -43,6 +43,10 @@ class TrainConfig:
     """Reward of one unit of revenue."""
     cost: float = 0.0
     """Cost of each exposure."""
+    pessimism: float = 0.0
+    """Standard deviations of the ensemble taken off every chance in training. Needs a world fitted with members."""
+    support: float = 0.0
+    """Items that the logged policy shows to such users with a probability below this are masked."""
     episodes: int = 256
     """Sessions in each evaluation on validation users."""
 
@@ -51,6 +55,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     """Train; returns the folder and the last evaluation's figures."""
     agent = Contestant.parse(config.agent)
     names = ("candidates", "reward", "reward_mode", "horizon", "w_click", "w_purchase", "w_revenue", "cost")
+    names += ("pessimism", "support")
     env = EnvOptions(**{name: getattr(config, name) for name in names})
     settings = TrainSettings(config.steps, config.seed, env, agent.config, episodes=config.episodes)
     path, result = train(agent.name, config.world, config.out, settings)

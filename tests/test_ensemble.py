@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from helpers_response import simulated_rows
 from helpers_world import small_world
+from scipy import stats
 
 import recenv.response.disagreement as dis
+from recenv.agents.benchmark import BenchmarkSettings
+from recenv.agents.contest import benchmark
+from recenv.agents.intervals import Interval, t_interval, with_outer
+from recenv.agents.jobs import Contestant, masked_alike
+from recenv.agents.training import TrainSettings, make_policy, validation
 from recenv.core.errors import ArtefactError, InputError, UnsupportedError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
@@ -183,3 +189,74 @@ def test_support_masks_what_the_logged_policy_hardly_shows(candidates: str) -> N
         np.testing.assert_array_equal(np.unique(world.action_item[1:][narrow[row, 1:]]), offer[share >= 0.05])
     assert 0 < narrow[:, 1:].sum() < open_[:, 1:].sum()
     assert narrow[:, 0].all()
+
+
+def test_greedy_by_a_pessimistic_model_values_what_the_pessimistic_environment_pays() -> None:
+    for responses in (("purchase",), ("click", "purchase")):
+        world = with_members(small_world(copies=2, responses=responses, has_unshown=False))
+        world.meta["disagreement"] = {"purchase": {"scale": 1.3}, "click": {"scale": 0.8}}
+        options = EnvOptions(candidates="all", observation="full", pessimism=1.2, repeats="allow")
+        sim = Simulator(world, 8, options)
+        obs, _ = sim.reset(seed=0)
+        policy = make_policy("model-greedy", world, options, {}, 0)
+        values = policy.values(obs, sim.masks())
+        plain = make_policy("model-greedy", world, replace(options, pessimism=0.0), {}, 0).values(obs, sim.masks())
+        assert (values[:, 1:] < plain[:, 1:]).all()
+        for action in (1, 7, 20):
+            paid = sim.respond(np.full(8, action)).amounts["gross"]
+            np.testing.assert_allclose(values[:, action], paid, atol=1e-5)
+
+
+def test_policies_are_looked_at_without_pessimism_but_with_their_mask() -> None:
+    look = validation(EnvOptions(pessimism=2.0, support=0.01))
+    assert (look.pessimism, look.support, look.split) == (0.0, 0.01, "validation")
+
+
+def test_the_mask_of_the_training_world_goes_with_the_policy() -> None:
+    world, judge = small_world(0), small_world(1)
+    assert masked_alike(judge, world, EnvOptions()) is judge
+    judged = masked_alike(judge, world, EnvOptions(support=0.01))
+    np.testing.assert_array_equal(judged.logged_rates, world.logged_rates)
+
+
+def test_outer_intervals_add_the_spread_over_judges_in_quadrature() -> None:
+    inner = Interval(1.0, 0.7, 1.4)
+    values = np.array([0.9, 1.0, 1.1, 1.2])
+    total = with_outer(inner, values)
+    half = stats.t.ppf(0.975, 3) * values.std(ddof=1)
+    assert np.isclose(total.low, 1 - np.hypot(0.3, half))
+    assert np.isclose(total.high, 1 + np.hypot(0.4, half))
+    assert with_outer(inner, np.zeros(0)) == inner
+    assert with_outer(Interval(1.0, None, None), values).low is None
+
+
+def test_outer_values_cover_the_truth_when_each_judge_errs_and_the_inner_ones_do_not() -> None:
+    """500 judges whose level is off by N(0, .1), each with ten members off by as much again; 40 sessions' noise."""
+    rng = np.random.default_rng(0)
+    covered = np.zeros(2)
+    for _ in range(500):
+        level = rng.normal(0.0, 0.1)
+        inner = t_interval(level + 0.2 * rng.standard_normal(40))
+        total = with_outer(inner, level + rng.normal(0.0, 0.1, 10))
+        covered += [i.low < 0.0 < i.high for i in (inner, total)]
+    assert covered[0] < 0.7 * 500
+    assert covered[1] > 0.93 * 500
+
+
+def test_a_benchmark_whose_judge_has_members_shows_outer_intervals(tmp_path: Path) -> None:
+    world, judge = small_world(0, copies=0), with_members(small_world(0, copies=0), 3)
+    world.save(tmp_path / "w")
+    judge.save(tmp_path / "j")
+    env = EnvOptions(reward_mode="expected", candidates="all")
+    settings = BenchmarkSettings(
+        (Contestant("popular"),), seeds=2, episodes=60, training=TrainSettings(100, 0, env), envs=30, outer_episodes=30
+    )
+    result = benchmark(tmp_path / "w", tmp_path / "j", tmp_path / "out", settings, bar=False)
+    assert result["outer"] == {"members": 3, "episodes": 30}
+    for row in result["rows"]:
+        found = row["judge_intervals"]["gross"]
+        assert row["judge"]["gross"] == found["total"]
+        assert found["total"][2] - found["total"][0] > found["wider"][2] - found["wider"][0]
+    greedy = next(row for row in result["rows"] if row["name"] == "model-greedy")
+    assert len(greedy["over_logged"]["gross"]["outer"]) == 3
+    assert "3 judges refitted on bootstraps of users" in (tmp_path / "out" / "benchmark.md").read_text()
