@@ -13,7 +13,8 @@ from recenv.agents.training import make_policy
 from recenv.core.errors import InputError
 from recenv.env.options import EnvOptions
 from recenv.trust.log_problem import read_problem
-from recenv.trust.off_policy import Choose, Settings, on_policy, value_policies
+from recenv.trust.off_policy import on_policy, value_policies
+from recenv.trust.problem import Choose, Settings
 from recenv.trust.session_value import session_values
 from recenv.world import World
 
@@ -69,6 +70,7 @@ def evaluate_off_policy(request: Request) -> dict[str, Any]:
         "reward": reward,
         "unit": PER_DECISION,
         "decisions": len(found),
+        "weight": float(found.weight.sum()),
         "set_aside": found.aside,
         "propensity": {"known": problem.behaviour.known, "how": problem.behaviour.how},
         "audit": None if problem.audit is None else problem.audit.as_dict(),
@@ -128,7 +130,8 @@ def table(report: dict[str, Any]) -> list[list[str]]:
     rows = [["policy", f"{report['reward']} per decision", "interval", "over logged", "ESS", "verdict"]]
     rows.append(["logged, as it was", *_figures(report["logged"]), "", *_worth(report["logged"])])
     for policy in report["policies"]:
-        best = next(e for e in policy["estimates"] if e["headline"] == policy["headline"])
+        best = next(e for e in policy["estimates"] if e["name"] == policy["estimator"])
+        best = best | {"verdict": policy["verdict"]}
         rows.append([policy["name"], *_figures(best), _gain(policy, best), *_worth(best)])
     return rows
 
@@ -161,6 +164,7 @@ def text(report: dict[str, Any], markdown: bool = False) -> str:
     head = [
         f"Off-policy value on the test slice of {report['data']}: {report['decisions']:,} decisions; read no. "
         f"{report['test_reads']}",
+        *_weighted(report),
         f"Unit: {report['unit']}",
         f"Propensities: {report['propensity']['how']}",
     ]
@@ -171,6 +175,12 @@ def text(report: dict[str, Any], markdown: bool = False) -> str:
         bullets.append("Set aside: " + ", ".join(f"{reason} {n:,}" for reason, n in report["set_aside"].items()))
     start = "- " if markdown else "  "
     return "\n".join([*lines, "", *(start + bullet for bullet in bullets)]) + "\n"
+
+
+def _weighted(report: dict[str, Any]) -> list[str]:
+    if report["weight"] == report["decisions"]:
+        return []
+    return [f"Rows carry weights: the {report['decisions']:,} rows stand for {report['weight']:,.0f} decisions"]
 
 
 def _words(report: dict[str, Any]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from recenv.agents.off_policy import Request, evaluate_off_policy, text
 from recenv.core.errors import InputError
-from recenv.trust.off_policy import Settings
+from recenv.trust.problem import Settings
 
 REPORT, PAGE = "evaluate.json", "evaluate.md"
 

@@ -6,7 +6,6 @@ user's whole log through the one state rule, so that a policy sees what it would
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +15,12 @@ from numpy.typing import NDArray
 from recenv.core.errors import InputError, UnsupportedError
 from recenv.data.columns import NONE_ITEM
 from recenv.data.schema import Dataset, clock
-from recenv.observation import layout, observe
-from recenv.response.log import Log, encode_log, session_numbers
-from recenv.state import apply, begin_session, new_state
+from recenv.response.log import encode_log, session_numbers
+from recenv.trust.decision_states import numbered, states_before
 from recenv.world import World
 
 Ints = NDArray[np.int64]
 REWARDS = ("click", "purchase", "revenue")
-_USERS_AT_ONCE = 2048
 _WIDEST = 16
 """Impressions at one moment above which a log tells what was on show, and no single decision."""
 
@@ -112,15 +109,25 @@ def refuse_without_decisions(meta: dict[str, Any]) -> None:
     """Raise UnsupportedError, with the reason, where a log holds no single decisions to be weighed.
 
     Derived exposures (all that was promoted in a store and week): some 190 products were on show at once, to everybody
-    there. The probability of ONE item was never a choice, so one-step propensities do not exist; weighing each product
-    as if it had been drawn alone would answer another question. See `recenv.trust.shown_effect` for what can be asked.
+    there. What was chosen was a set for a store, not an item for a user: the probability of ONE item does not exist.
+    Taking each (visit, item) as a decision of its own, shown or not, with an estimated probability of being promoted,
+    would give numbers; but it rests on promotions being as good as random given what is recorded, and placebo tests
+    say that they are not (a promotion next week "raises" this week's purchases). A figure that its own placebo
+    contradicts is not printed.
     """
     if meta["exposure"] == "none":
         what = "no exposure was recorded, so there is no decision whose outcome could be weighed"
         raise UnsupportedError("off-policy evaluation", what, "Bring a log of impressions, best with propensities.")
     if meta["exposure"] == "derived":
-        what = "exposures are derived: many items were on show at once, so one item's propensity does not exist"
-        raise UnsupportedError("off-policy evaluation", what, "Ask for the effect of showing (item by item) instead.")
+        what = (
+            "exposures are derived: what was chosen was a set of items for everybody, never one item for one user, so "
+            "the one-step propensity of an item does not exist"
+        )
+        mend = (
+            "Compare policies in the judge's world (recenv benchmark), read in recenv fidelity how far that may be "
+            "trusted, and log single decisions with their propensities"
+        )
+        raise UnsupportedError("off-policy evaluation", what, mend)
 
 
 def logged_decisions(dataset: Dataset, world: World, split: str = "test") -> Decisions:
@@ -159,7 +166,7 @@ def logged_decisions(dataset: Dataset, world: World, split: str = "test") -> Dec
     )
     actions = _actions(world, items, copies)
     profile = _profiles(dataset, world, ids)
-    obs, step = _states(world, log, profile, key)
+    obs, step = states_before(world, log, profile, key)
     allowed = _allowed(dataset, world, key, moment, items, picked)
     shown = events["kind"] == "impression"
     blank = bool((events["item_id"].to_numpy(object)[shown.to_numpy()] == NONE_ITEM).any())
@@ -232,70 +239,6 @@ def _profiles(dataset: Dataset, world: World, ids: NDArray[Any]) -> NDArray[np.f
     return world.profile_encoder.encode({c: users[c].tolist() for c in users.columns}, len(ids))
 
 
-def _states(world: World, log: Log, profile: NDArray[np.float32], key: Ints) -> tuple[NDArray[np.float32], Ints]:
-    """Full observation before each moment (user, session, time) of `key` (3, m), and its number in its session."""
-    change = (log.user[1:] != log.user[:-1]) | (log.session[1:] != log.session[:-1]) | (log.time[1:] != log.time[:-1])
-    fresh = np.concatenate([[True], change])
-    start = np.flatnonzero(fresh)
-    of_row = np.cumsum(fresh) - 1
-    user, session, time = log.user[start].astype(np.int64), log.session[start], log.time[start]
-    wanted = _places(np.stack([user, session, time]), key)
-    ordinal = np.arange(len(start)) - np.searchsorted(user, user)
-    begins = (ordinal == 0) | (session != np.concatenate([[-1], session[:-1]]))
-    event_row, kind = log.state_events()
-    order = np.lexsort((log.item[event_row], kind, of_row[event_row]))
-    event_row, kind = event_row[order], kind[order]
-    ptr = np.searchsorted(of_row[event_row], np.arange(len(start) + 1))
-    width = max(stop for _, stop in layout(world.spec, "full").values())
-    obs = np.zeros((key.shape[1], width), np.float32)
-    of_moment = np.full(len(start), -1, np.int64)
-    of_moment[wanted] = np.arange(key.shape[1])
-    for now, rows, state in _walk(world, profile, user, ordinal):
-        begin_session(state, rows[begins[now]], time[now][begins[now]])
-        seen = of_moment[now] >= 0
-        if seen.any():
-            context = log.context[start[now[seen]]]
-            obs[of_moment[now[seen]]] = observe(world.spec, state, rows[seen], time[now[seen]], context, "full")
-        count = ptr[now + 1] - ptr[now]
-        for j in range(int(count.max(initial=0))):
-            some = count > j
-            e = event_row[ptr[now[some]] + j]
-            what = kind[ptr[now[some]] + j]
-            apply(world.spec, state, rows[some], log.item[e], what, time[now[some]], log.copy[e])
-    step = _numbered(key)
-    return obs, step
-
-
-def _walk(world: World, profile: NDArray[np.float32], user: Ints, ordinal: Ints) -> Iterator[tuple[Ints, Ints, Any]]:
-    """Moments, users side by side, each at its next one: (moments, rows of the state, state)."""
-    for first in range(0, len(profile), _USERS_AT_ONCE):
-        last = min(first + _USERS_AT_ONCE, len(profile))
-        mine = np.arange(*np.searchsorted(user, [first, last]))
-        mine = mine[np.argsort(ordinal[mine], kind="stable")]
-        state = new_state(world.spec, profile[first:last])
-        ends = np.searchsorted(ordinal[mine], np.arange(int(ordinal[mine].max(initial=-1)) + 2))
-        for a, b in zip(ends[:-1].tolist(), ends[1:].tolist()):
-            now = mine[a:b]
-            yield now, user[now] - first, state
-
-
-def _places(table: Ints, key: Ints) -> Ints:
-    """Column of `table` (3, k) equal to each column of `key` (3, m)."""
-    joined = np.concatenate([table, key], axis=1)
-    _, code = np.unique(joined, axis=1, return_inverse=True)
-    code = code.reshape(-1)
-    place = np.full(int(code.max()) + 1, -1, np.int64)
-    place[code[: table.shape[1]]] = np.arange(table.shape[1])
-    return place[code[table.shape[1] :]]
-
-
-def _numbered(key: Ints) -> Ints:
-    """(m,) number of each moment in its session; `key` is sorted by user, session, time."""
-    begins = np.ones(key.shape[1], bool)
-    begins[1:] = (key[:2, 1:] != key[:2, :-1]).any(axis=0)
-    return np.arange(key.shape[1]) - np.maximum.accumulate(np.where(begins, np.arange(key.shape[1]), 0))
-
-
 def _allowed(
     dataset: Dataset, world: World, key: Ints, moment: Ints, items: Ints, picked: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
@@ -303,7 +246,7 @@ def _allowed(
     allowed = _offered(dataset, world, key.shape[1], moment, picked)
     if world.repeats_logged:
         return allowed
-    step = _numbered(key)
+    step = numbered(key)
     row = np.flatnonzero(items >= 0)
     order = row[np.argsort(moment[row], kind="stable")]
     at = 0

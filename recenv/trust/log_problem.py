@@ -11,7 +11,7 @@ import numpy as np
 from recenv.data.schema import SPLITS, Dataset, read_meta
 from recenv.trust.behaviour import training
 from recenv.trust.decisions import Decisions, logged_decisions, refuse_without_decisions, with_reward
-from recenv.trust.off_policy import Choose, Problem, Settings
+from recenv.trust.problem import Choose, Problem, Settings
 from recenv.world import World
 
 

@@ -6,60 +6,26 @@ one-step estimator, and the gain over what was logged with the Lambda at which i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
 from recenv.observation import layout
-from recenv.trust.behaviour import Behaviour, Training, allowed_actions, behaviour
-from recenv.trust.decisions import Decisions
-from recenv.trust.ope import Audit, Estimate, LoggedBandit, Target, audit, evaluate
-from recenv.trust.ope.inputs import MIN_PROPENSITY, scalar
+from recenv.trust.ope import PROPENSITIES_WRONG, Estimate, LoggedBandit, Target, evaluate
 from recenv.trust.ope.large_actions import COPY_UNKNOWN
 from recenv.trust.ope.nuisance import crossfit
+from recenv.trust.problem import LARGEST_TABLE, Choose, Problem
 from recenv.trust.sensitivity import Bounds, Robustness, msm_bounds, smallest_lambda
-from recenv.world import World
 
 Floats = NDArray[np.float64]
-Choose = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[Any]]
-"""(observations (k, size), allowed actions (k, n_actions)) -> probabilities, or expected rewards, (k, n_actions)."""
 HEADLINE = "dr"
 ESTIMATORS = ("ipw", "snipw", "dm", "dr", "sndr", "clipped_dr", "switch_dr", "dros")
 LAMBDAS = (1.5, 2.0)
-_CHUNK, _LARGEST_TABLE = 256, 20_000_000
 _RIDGE = 1e-3
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How policies are valued.
-
-    Args:
-        reward: response that counts: "click", "purchase" or "revenue".
-        seed: of folds and bootstrap. folds: groups of users for the cross-fitted reward model.
-        n_boot: bootstrap resamples. level: of the intervals.
-        clip: propensities below it are raised to it (a bias towards 0); None: refuse those below `MIN_PROPENSITY`.
-    """
-
-    reward: str = "click"
-    seed: int = 0
-    folds: int = 5
-    n_boot: int = 1000
-    level: float = 0.95
-    clip: float | None = None
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-        check_whole("folds", self.folds, 2, 100)
-        check_whole("bootstraps", self.n_boot, 10)
-        scalar("level", self.level, 0.5, 1.0, open_high=True)
-        if self.clip is not None:
-            scalar("clip", self.clip, 0.0, 1.0, open_low=True)
 
 
 @dataclass(frozen=True)
@@ -70,7 +36,7 @@ class Evaluated:
         name: of the policy. estimates: one an estimator. gain: value minus what was logged, by the headline's
             estimator (`gain_low` is the point; the limits its interval). robust: smallest Lambda at which "better than
             logged" is no longer sure; None where propensities are known. bounds: on the value, at some Lambdas.
-            overlap: figures.
+            overlap: figures. refused: why no figure may be quoted at all (propensities that fail their audit), or "".
     """
 
     name: str
@@ -79,6 +45,7 @@ class Evaluated:
     robust: Robustness | None
     bounds: tuple[Bounds, ...]
     overlap: dict[str, float]
+    refused: str = ""
 
     @property
     def headline(self) -> Estimate:
@@ -89,101 +56,15 @@ class Evaluated:
         """JSON-able."""
         return {
             "name": self.name,
-            "verdict": self.headline.verdict,
-            "headline": self.headline.headline(),
+            "verdict": PROPENSITIES_WRONG if self.refused else self.headline.verdict,
+            "headline": self.refused or self.headline.headline(),
+            "estimator": HEADLINE,
             "estimates": [e.as_dict() for e in self.estimates],
             "gain": None if self.gain is None else self.gain.as_dict(),
             "robust": None if self.robust is None else self.robust.as_dict(),
             "bounds": [b.as_dict() for b in self.bounds],
             "overlap": self.overlap,
         }
-
-
-@dataclass
-class Problem:
-    """Everything about a log's decisions that does not depend on the policy to be valued.
-
-    Args:
-        found: the decisions. world: names the actions. log: as the estimators want it. behaviour: the logging policy.
-        audit: of logged propensities; None where they are estimated. model: (m, A) expected rewards by the response
-            model, or None. rate: (A,) mean rewards in training. settings: see there.
-    """
-
-    found: Decisions
-    world: World
-    log: LoggedBandit
-    behaviour: Behaviour
-    audit: Audit | None
-    rate: Floats
-    settings: Settings
-    model: Choose | None = None
-    _cache: dict[int, Floats] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        found: Decisions,
-        reward: Floats,
-        world: World,
-        train: Training,
-        settings: Settings,
-        model: Choose | None = None,
-    ) -> Problem:
-        """Settle propensities, audit them where they were logged.
-
-        Args:
-            found: decisions whose reward (n,) is known. train: see `behaviour.training`. model: gives each action's
-                expected reward; a feature of the reward model, whatever its scale.
-
-        Raises:
-            InputError: bad arrays, propensities below the floor.
-        """
-        floor = MIN_PROPENSITY if settings.clip is None else 0.0
-        base = behaviour(found, world, train, floor)
-        n, size = len(found), found.actions.size
-        small = n * size <= _LARGEST_TABLE
-        table = base.table(found, world, slice(None)) if small else None
-        log = LoggedBandit(
-            found.action, reward, base.propensity, found.user, size, found.position, found.weight, behaviour=table
-        )
-        if settings.clip is not None:
-            log = LoggedBandit(
-                log.action, log.reward, log.clipped(settings.clip).propensity, log.user, size, log.position, log.weight
-            )
-        log = log.check()
-        checked = None
-        if base.known:
-            checked = audit(
-                log, allowed_actions(found, world).astype(np.float64) if small else _row_counts(found, world)
-            )
-        return cls(found, world, log, base, checked, train.rate, settings, model)
-
-    def moments(self) -> list[slice]:
-        """The moments in parts."""
-        m = len(self.found.obs)
-        return [slice(at, min(at + _CHUNK, m)) for at in range(0, m, _CHUNK)]
-
-    def expected(self, part: slice, mask: NDArray[np.bool_]) -> Floats:
-        """(k, A) the response model's expected reward of each action (an item's: mean of its copies); 0 without one."""
-        size = self.found.actions.size
-        if self.model is None:
-            return np.zeros((part.stop - part.start, size))
-        if part.start not in self._cache:
-            values = np.where(mask, np.nan_to_num(self.model(self.found.obs[part], mask)), 0.0)
-            total, count = self.found.actions.collapse(values), self.found.actions.collapse(mask)
-            made = total / np.maximum(count, 1)
-            if len(self.found.obs) * size > _LARGEST_TABLE:
-                return np.asarray(made)
-            self._cache[part.start] = np.asarray(made)
-        return self._cache[part.start]
-
-
-def _row_counts(found: Decisions, world: World) -> Floats:
-    """(A,) weighted decisions in which each action was allowed."""
-    of_moment = np.bincount(found.moment, found.weight, minlength=len(found.obs))
-    item = world.action_item if found.actions.copies else np.arange(-1, world.n_items)
-    count = np.append(of_moment @ found.allowed, of_moment.sum() * found.nothing)
-    return np.asarray(count[item])
 
 
 @dataclass(frozen=True)
@@ -217,7 +98,7 @@ def _look(problem: Problem, name: str, mode: str, choose: Choose) -> _Seen:
     n, size = len(found), found.actions.size
     width = max(stop for _, stop in layout(world.spec, mode).values())
     chosen, features = np.zeros(n), np.zeros((n, 4))
-    table = np.zeros((n, size)) if n * size <= _LARGEST_TABLE else None
+    table = np.zeros((n, size)) if n * size <= LARGEST_TABLE else None
     order = np.argsort(found.moment, kind="stable")
     for part in problem.moments():
         mask = found.mask(world, part)
@@ -295,7 +176,9 @@ def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_tar
         if not problem.behaviour.known:
             robust = smallest_lambda(log, target, "dr", problem.found.segment, settings.level)
             bounds = tuple(msm_bounds(log, target, k, "dr", problem.found.segment, settings.level) for k in LAMBDAS)
-    return Evaluated(name, tuple(estimates), gain, robust, tuple(bounds), overlap(log, seen.chosen))
+    wrong = problem.audit is not None and problem.audit.verdict == PROPENSITIES_WRONG
+    refused = problem.audit.headline() if problem.audit is not None and wrong else ""
+    return Evaluated(name, tuple(estimates), gain, robust, tuple(bounds), overlap(log, seen.chosen), refused)
 
 
 def _copy_label(problem: Problem) -> str:

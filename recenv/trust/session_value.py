@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.observation import layout
-from recenv.trust.off_policy import Choose, Problem
 from recenv.trust.ope.sequential_evaluation import evaluate_sequential
 from recenv.trust.ope.sequential_fqe import Linear, crossfit
 from recenv.trust.ope.sequential_inputs import LoggedTrajectories, SequentialTarget
+from recenv.trust.problem import Choose, Problem
 
 _LARGEST = 40_000_000
 HEADLINE = "dr"
