@@ -1,7 +1,216 @@
-"""A fidelity report as one HTML page."""
+"""A fidelity report as one HTML page: verdicts first, then every gate as a figure, an interval and a plot.
 
+Self-contained (no scripts, no outside files); all text from data is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
+from recenv.core.verdict import NOTE
+from recenv.trust.report_plots import CLASSES, badge, forest, histogram, pairs
+from recenv.trust.report_style import STYLE
+from recenv.trust.report_words import CAUSAL, PREDICTION, deciding, gate_title
+from recenv.trust.summary import band_text, figure_text, number_text
 
-def page(report: dict[str, Any]) -> str:
-    return ""
+_CAUSAL_KIND = {"RANDOMISED": "pass", "ADJUSTED": "unsure", "OBSERVATIONAL": "unsure", "PROPENSITIES WRONG": "fail"}
+_ORDER = ("FAIL", "NOT ENOUGH DATA", "PASS", "NOT MEASURED")
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The report, as `recenv.trust.assess.assess` returns it, as HTML."""
+    gates = list(report.get("gates", ()))
+    parts = [
+        _head(report),
+        NOTE,
+        _verdicts(report),
+        _decided(gates, str(report["verdict"])),
+        _table(gates),
+        _sessions(report),
+        _cards(gates),
+        _causal(report.get("causal") or {}),
+        _assumed(report),
+        _read(report),
+    ]
+    title = f"Fidelity of {report['world']}: {report['verdict']}"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _head(report: Mapping[str, Any]) -> str:
+    read = report.get("read") or {}
+    told = f"Measured on the {report['split']} slice"
+    if read:
+        told += f" of {read['source']}: {number_text(read['rows'])} rows, {number_text(read['sessions'])} sessions, "
+        told += f"{number_text(read['users'])} users"
+    title = f"How far may the world “{report['world']}” be trusted?"
+    return f'<h1>{escape(title)}</h1><p class="soft">{escape(told)}.</p>'
+
+
+def _verdicts(report: Mapping[str, Any]) -> str:
+    verdict, causal = str(report["verdict"]), str((report.get("causal") or {}).get("verdict", "NOT MEASURED"))
+    cards = (
+        ("Prediction", verdict, CLASSES.get(verdict, "none"), PREDICTION.get(verdict, "")),
+        ("Cause and effect", causal, _CAUSAL_KIND.get(causal, "none"), CAUSAL.get(causal, "")),
+    )
+    made = "".join(
+        f'<section class="verdict {kind}"><div class="what">{escape(what)}</div><div class="word">{escape(word)}</div>'
+        f"<p>{escape(text)}</p></section>"
+        for what, word, kind, text in cards
+    )
+    return f'<div class="verdicts">{made}</div>'
+
+
+def _decided(gates: Sequence[Mapping[str, Any]], verdict: str) -> str:
+    found = deciding(gates, verdict)
+    if not found:
+        return ""
+    items = "".join(f"<li><b>{escape(gate_title(g))}</b>: {escape(str(g['detail']))}</li>" for g in found)
+    return f"<h2>What decided</h2><ul>{items}</ul>"
+
+
+def _table(gates: Sequence[Mapping[str, Any]]) -> str:
+    ordered = sorted(gates, key=lambda g: _ORDER.index(g["verdict"]) if g["verdict"] in _ORDER else len(_ORDER))
+    rows = "".join(
+        f"<tr><td>{badge(g['verdict'])}</td><td><b>{escape(gate_title(g))}</b></td>"
+        f'<td class="question">{escape(_question(g))}</td>'
+        f'<td class="number" data-name="figure">{escape(figure_text(g))}</td>'
+        f'<td class="number" data-name="allowed">{escape(_allowed(g))}</td></tr>'
+        for g in ordered
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("verdict", "gate", "question", "figure [interval]", "allowed"))
+    return (
+        '<h2>All gates</h2><p class="soft small">A gate passes if its whole interval is allowed, fails if all of it is '
+        "not, and else asks for more data. Intervals are over users and hold for all gates together.</p>"
+        f'<div class="wide"><table class="gates"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _question(gate: Mapping[str, Any]) -> str:
+    """The question; of a gate without a figure also why there is none, or what to give."""
+    return str(gate["question"]) + (f" {gate['detail']}" if gate["figure"] is None and gate["detail"] else "")
+
+
+def _allowed(gate: Mapping[str, Any]) -> str:
+    return "" if gate["figure"] is None else band_text(gate["tolerance"])
+
+
+def _sessions(report: Mapping[str, Any]) -> str:
+    rolled = report.get("rollout") or {}
+    if not rolled.get("histogram"):
+        return ""
+    hist, variance = rolled["histogram"], rolled["variance"]
+    sides = {"real": hist["real"], "simulated": hist["simulated"]}
+    words = f"{number_text(rolled['sessions'][0])} sessions: {rolled['how']}. Variance {variance['real']:.3g} real, "
+    words += f"{variance['simulated']:.3g} simulated"
+    if hist["independent"] != hist["simulated"]:
+        sides["simulated without the shared session effect"] = hist["independent"]
+        words += f", {variance['independent']:.3g} without the session effect"
+    drawn = histogram(hist["edges"], sides, "responses in a session; bars: share of sessions")
+    return (
+        '<h2>Sessions, real and simulated</h2><div class="cards"><section class="card full">'
+        f'<header><h3>Responses in a session</h3></header>{drawn}<p class="detail">{escape(words)}.</p></section></div>'
+    )
+
+
+def _cards(gates: Sequence[Mapping[str, Any]]) -> str:
+    cards = [_card(gate) for gate in gates if gate["lines"]]
+    if not cards:
+        return ""
+    legend = (
+        '<p class="legend"><span><span class="track"><i class="band" style="left:25%;width:50%"></i></span>'
+        "allowed</span>"
+        '<span><span class="track"><i class="reach pass" style="left:20%;width:60%"></i>'
+        '<i class="dot pass" style="left:50%"></i></span>figure with interval</span>'
+        "<span>✓ inside, ? reaches out, ✕ wholly outside</span></p>"
+    )
+    return f'<h2>Gate by gate</h2>{legend}<div class="cards">{"".join(cards)}</div>'
+
+
+def _card(gate: Mapping[str, Any]) -> str:
+    plot = gate.get("plot") or {}
+    drawn = forest(gate["lines"], plot.get("kind") == "ratio", str(gate["name"]))
+    if "edges" in plot:
+        sides = {"real": plot["real"], "simulated": plot["simulated"]}
+        drawn += histogram(plot["edges"], sides, str(plot.get("histogram_axis", plot.get("axis", ""))))
+    if "policy" in plot:
+        drawn += pairs(plot["policy"], plot["world_value"], plot["judge_value"], ("in this world", "in the judge's"))
+    full = " full" if len(gate["lines"]) > 10 else ""
+    axis = f" <em>({escape(str(plot.get('axis', '')))})</em>" if plot.get("axis") else ""
+    return (
+        f'<section class="card{full}"><header><h3>{escape(gate_title(gate))}</h3>{badge(gate["verdict"])}</header>'
+        f'<p class="question">{escape(str(gate["question"]))}{axis}</p>{drawn}'
+        f'<p class="detail">{escape(str(gate["detail"]))}</p></section>'
+    )
+
+
+def _causal(causal: Mapping[str, Any]) -> str:
+    if not causal:
+        return ""
+    why = "".join(f"<li>{escape(str(line))}</li>" for line in causal.get("why", ()))
+    placebos = [p for p in causal.get("placebo", ()) if p.get("ratio") is not None]
+    words = "".join(f"<li>{escape(str(p['words']))}</li>" for p in causal.get("placebo", ()))
+    drawn = ""
+    if placebos:
+        drawn = (
+            '<div class="cards"><section class="card full"><header><h3>Placebo tests</h3></header><p class="question">'
+            "Effects that cannot be there. An interval that leaves out 1 shows that something else decides both what "
+            f"is shown and what is bought.</p>{forest([_placebo(p) for p in placebos], ratio=True)}<ul>{words}</ul>"
+            "</section></div>"
+        )
+    return f"<h2>Cause and effect: {escape(str(causal['verdict']))}</h2><ul>{why}</ul>{drawn}{_overlap(causal)}"
+
+
+def _placebo(p: Mapping[str, Any]) -> dict[str, Any]:
+    """A placebo as a line: failed where its interval leaves out 1."""
+    verdict = "FAIL" if p["failed"] else "PASS" if p.get("informative", True) else "NOT ENOUGH DATA"
+    label = str(p["name"]).replace("_", " ")
+    return {
+        "label": label, "figure": p["ratio"], "low": p["low"], "high": p["high"], "tolerance": [0.98, 1.02],
+        "verdict": verdict,
+    }  # fmt: skip
+
+
+def _overlap(causal: Mapping[str, Any]) -> str:
+    overlap = causal.get("overlap") or {}
+    words = escape(str(overlap["words"])) if overlap.get("words") else ""
+    if not overlap.get("edges"):
+        return f"<p>{words}</p>" if words else ""
+    sides = {name: overlap[name] for name in ("shown", "not shown") if name in overlap}
+    drawn = histogram(overlap["edges"], sides, "estimated chance of being shown; bars: share of rows")
+    return (
+        '<div class="cards"><section class="card full"><header><h3>Overlap</h3></header>'
+        f'{drawn}<p class="detail">{words}</p></section></div>'
+    )
+
+
+def _assumed(report: Mapping[str, Any]) -> str:
+    made = ""
+    for name, title in (("learned", "Learned from the logs"), ("assumed", "Assumed, not learned")):
+        lines = "".join(f"<li>{escape(str(line).rstrip('.'))}</li>" for line in report.get(name, ()))
+        made += f"<h3>{title}</h3><ul>{lines}</ul>" if lines else ""
+    return f"<h2>What this rests on</h2>{made}" if made else ""
+
+
+def _read(report: Mapping[str, Any]) -> str:
+    read = report.get("read") or {}
+    if not read:
+        return ""
+    lines = [
+        f"The test slice of {read['data']} ({read['source']}), read {read['reads']} time(s) so far: every reading that "
+        "leads to a change makes the next verdict kinder.",
+        f"The world's own users ({number_text(read['world_users'])}); {report.get('seen', '')}.",
+        *(str(line) for line in read.get("provenance", ())),
+    ]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    tolerances = report.get("tolerances") or {}
+    rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in sorted(tolerances.items()))
+    table = f"<details><summary>Tolerances</summary><table>{rows}</table></details>" if rows else ""
+    return f"<h2>What was read</h2><ul>{items}</ul>{table}"

@@ -49,10 +49,12 @@ def gate_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def number_text(value: float | None) -> str:
-    """Three figures, or whole numbers from 1,000 on; `-` for none."""
+    """Three figures, three decimals at most, or whole numbers from 1,000 on; `-` for none."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.1 or value == 0 else f"{value:.3f}"
 
 
 def figure_text(gate: Mapping[str, Any]) -> str:
