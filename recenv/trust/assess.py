@@ -153,6 +153,7 @@ def _told(rolled: Rollout | str) -> dict[str, Any]:
     hist = {"edges": [int(e) for e in edges], "real": share(real), "simulated": share(simulated)}
     return {
         "how": rolled.how,
+        "left_out": rolled.left_out,
         "sessions": [len(real), len(simulated)],
         "variance": rolled.variance_ratios(),
         "histogram": hist | {"independent": share(rolled.independent)},

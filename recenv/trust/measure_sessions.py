@@ -2,7 +2,8 @@
 
 Each slot shows what the log showed in it; where a simulated user stays longer than the real one did, items are drawn
 from the world's logged rates within what is allowed. A session ends when the simulated user leaves, or at the longest
-length in the logs; where leaving is not known, when the log's slots end.
+length in the logs; where leaving is not known, when the log's slots end. The state's drift is compared without what
+users do of their own accord within a session: worlds assume that there is none, and the report says what it would do.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from recenv.response.held_out import HeldOut
 from recenv.response.log import slots
 from recenv.start import SPLITS as START_SPLITS
 from recenv.state import CLICK, PURCHASE, UserState
-from recenv.trust.measure_stats import Responses, features, joined, statistics, top_categories, with_drift
+from recenv.trust.measure_stats import (
+    REPEATS,
+    Responses,
+    features,
+    joined,
+    stacked,
+    statistics,
+    top_categories,
+    with_drift,
+)
 from recenv.trust.rollout import Rollout
 from recenv.trust.walk import STEPS, Tracks, drift_features, plan, responded_before, walk
 from recenv.world import World
@@ -30,6 +40,7 @@ from recenv.world import World
 Sampler = Callable[[Simulator, int], NDArray[np.int64]]
 """(simulator, slot number from 0) -> (N, k) actions where the log shows nothing any more."""
 _CHOICE = 54  # stream of random numbers
+_APART = 7_919  # between the seeds of repeats
 
 
 @dataclass
@@ -64,32 +75,38 @@ def sessions(world: World, held: HeldOut, seed: int, sampler: Sampler | None = N
     if (held.log.weight[rows] != 1.0).any():
         return "the logs keep a sample of what was shown"
     logged = _logged(held, rows)
-    first = _simulate(world, held, logged, seed, sampler)
+    runs = [_simulate(world, held, logged, seed + _APART * k, sampler) for k in range(REPEATS)]
     again = _simulate(world, held, logged, seed, sampler)
-    alone = _simulate(_without_effect(world), held, logged, seed, sampler) if world.frailty else first
+    bare = _without_effect(world)
+    alone = (
+        [_simulate(bare, held, logged, seed + _APART * k, sampler) for k in range(REPEATS)] if world.frailty else runs
+    )
     n = len(held.start)
-    real, simulated = _real_side(world, held, logged, rows), _side(world, first, n)
+    real, simulated = _real_side(world, held, logged, rows), stacked([_side(world, ran, n) for ran in runs])
     top = top_categories(world, real)
     names = features(world, real, top)[1]
-    ordinal = np.arange(n)
-    reached = {s: np.where(logged.length >= s, ordinal, -1) for s in STEPS}
-    ran = {s: np.where(first.length >= s, ordinal, -1) for s in STEPS}
+    reached, ran = (
+        {s: np.where(length >= s, np.arange(len(length)), -1) for s in STEPS}
+        for length in (logged.length, np.concatenate([r.length for r in runs]))
+    )
+    drift = {s: {k: np.concatenate([r.drift[s][k] for r in runs]) for k in runs[0].drift[s]} for s in STEPS}
     user = held.start.user.astype(np.int64)
     stats = joined(
-        with_drift(statistics(world, real, top), _real_drift(world, held, seed), reached, n),
-        with_drift(statistics(world, simulated, top), first.drift, ran, n),
+        with_drift(statistics(world, real, top), _real_drift(world, held, seed, False), reached, n),
+        with_drift(statistics(world, simulated, top), drift, ran, simulated.n),
         user,
-        user,
+        np.tile(user, REPEATS),
     )
     return Rollout(
         how="the simulator from held-out start states, showing what was logged, then what is usually shown",
         stats=stats,
-        independent=alone.hit.sum(axis=(1, 2)).astype(np.float64),
+        independent=np.concatenate([r.hit.sum(axis=(1, 2)) for r in alone]).astype(np.float64),
         real_features=features(world, real, top)[0],
         simulated_features=features(world, simulated, top)[0],
         feature_names=names,
         simulated=None,
-        bytes=(first.digest(), again.digest()),
+        bytes=(runs[0].digest(), again.digest()),
+        left_out=_left_out(world, held, seed),
     )
 
 
@@ -233,11 +250,28 @@ def _real_side(world: World, held: HeldOut, logged: _Logged, rows: NDArray[np.in
     return Responses(n, session[hit], log.item[rows[hit]].astype(np.int64), before[rows[hit]], purchases, length)
 
 
-def _real_drift(world: World, held: HeldOut, seed: int) -> dict[int, dict[str, NDArray[np.float64]]]:
+def _left_out(world: World, held: HeldOut, seed: int) -> str:
+    """In words, what users' own acts within a session, which no world simulates, do to the state."""
+    full, bare = (_real_drift(world, held, seed, acts) for acts in (True, False))
+    step = max(s for s in STEPS if bare[s])
+    parts = []
+    for name in bare[step]:
+        a, b = (float(np.nanmean(side[step][name])) for side in (full, bare))
+        if abs(a - b) > 0.05 * max(abs(a), abs(b)):
+            parts.append(f"{name} {a:.2f} instead of {b:.2f}")
+    if not parts:
+        return ""
+    return (
+        "Left out on both sides, since no world simulates it (an assumption): what users do of their own accord within "
+        f"a session. With it the real state after {step} slots would show {', '.join(parts)}."
+    )
+
+
+def _real_drift(world: World, held: HeldOut, seed: int, acts: bool) -> dict[int, dict[str, NDArray[np.float64]]]:
     log = held.log
     mine = np.flatnonzero(np.isin(log.session, held.start_session))
     order = np.argsort(log.session[mine], kind="stable")
     row = mine[order]
     ptr = np.searchsorted(log.session[row], held.start_session)
     tracks = Tracks(np.arange(len(held.start)), row, np.append(ptr, len(row)).astype(np.int64))
-    return walk(world, held, tracks, plan(world, held, tracks, pairs=False), False, seed).drift
+    return walk(world, held, tracks, plan(world, held, tracks, False, acts), False, seed).drift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ Floats = NDArray[np.float64]
 CATEGORIES = 6
 """Categories with most responses that are compared one by one; each more costs the others width."""
 
+REPEATS = 4
+"""Simulated sessions for each real one: their own noise then adds a quarter, not as much again."""
+
 
 @dataclass(frozen=True)
 class Responses:
@@ -27,6 +31,23 @@ class Responses:
     known: NDArray[np.bool_]
     purchases: Floats | None = None
     length: Floats | None = None
+
+
+def stacked(parts: Sequence[Responses]) -> Responses:
+    """Several draws of the same sessions as one side, one after the other."""
+    sizes = np.cumsum([0, *(part.n for part in parts)])
+    session = np.concatenate([part.session + start for part, start in zip(parts, sizes)])
+    item, known = (np.concatenate([getattr(part, name) for part in parts]) for name in ("item", "known"))
+    lengths = [part.length for part in parts if part.length is not None]
+    purchases = [part.purchases for part in parts if part.purchases is not None]
+    return Responses(
+        int(sizes[-1]),
+        session,
+        item,
+        known,
+        np.concatenate(purchases) if purchases else None,
+        np.concatenate(lengths) if lengths else None,
+    )
 
 
 def top_categories(world: World, real: Responses) -> NDArray[np.int64]:

@@ -8,10 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.response.held_out import HeldOut
-from recenv.trust.measure_stats import Responses, features, joined, statistics, top_categories, with_drift
+from recenv.trust.measure_stats import (
+    REPEATS,
+    Responses,
+    features,
+    joined,
+    stacked,
+    statistics,
+    top_categories,
+    with_drift,
+)
 from recenv.trust.rollout import Rollout
 from recenv.trust.slices import PredictionSlice
-from recenv.trust.walk import STEPS, Plan, Tracks, Walked, plan, walk
+from recenv.trust.walk import STEPS, Plan, Tracks, Walked, plan, responses, walk
 from recenv.world import World
 
 _AGAIN = 40
@@ -30,24 +39,26 @@ def visits(world: World, held: HeldOut, most: int, seed: int) -> Rollout | str:
     few = _first(tracks, _AGAIN)
     again = walk(world, held, few, plan(world, held, few, pairs=True), True, seed)
     slot = np.cumsum(way.slot > 0) - 1  # session number of each moment with a slot
-    owner = slot[np.repeat(np.arange(len(way.slot)), np.diff(way.pair_ptr))]
+    owner = slot[_owners(way)]
     n = int((way.slot > 0).sum())
-    real, drawn, alone = (_side(way, logged, owner, marks, n) for marks in (way.root, logged.joint, logged.alone))
-    if real.purchases is not None:
-        real = replace(real, purchases=_count(owner, way.purchase, n))
+    real = _side(way, logged.known, owner, way.root, way.purchase, n)
+    draws = [
+        responses(world, logged.p, logged.rest, way.session[_owners(way)], way.item, seed, k) for k in range(REPEATS)
+    ]
+    drawn = stacked([_side(way, logged.known, owner, joint, bought, n) for joint, _, bought in draws])
     top = top_categories(world, real)
     rows = {step: _rows_at(way, slot, step, len(tracks.start)) for step in STEPS}
     user = held.start.user[tracks.start[way.track[way.slot > 0]]].astype(np.int64)
     stats = joined(
         with_drift(statistics(world, real, top), logged.drift, rows, n),
-        with_drift(statistics(world, drawn, top), simulated.drift, rows, n),
+        with_drift(statistics(world, drawn, top), simulated.drift, rows, drawn.n),
         user,
-        user,
+        np.tile(user, REPEATS),
     )
     return Rollout(
         how="held-out visits, everything on offer scored from the state before the visit",
         stats=stats,
-        independent=np.bincount(alone.session, minlength=n).astype(np.float64),
+        independent=np.concatenate([_count(owner, alone, n) for _, alone, _ in draws]),
         real_features=features(world, real, top)[0],
         simulated_features=features(world, drawn, top)[0],
         feature_names=features(world, real, top)[1],
@@ -83,9 +94,21 @@ def _first(tracks: Tracks, most: int) -> Tracks:
     return Tracks(tracks.start[:k], tracks.row[: tracks.ptr[k]], tracks.ptr[: k + 1])
 
 
-def _side(way: Plan, seen: Walked, owner: NDArray[np.int64], marks: NDArray[np.bool_], n: int) -> Responses:
-    purchases = None if np.array_equal(way.root, way.purchase) else _count(owner, seen.bought, n)
-    return Responses(n, owner[marks], way.item[marks].astype(np.int64), seen.known[marks], purchases)
+def _owners(way: Plan) -> NDArray[np.int64]:
+    """(P,) moment of each pair."""
+    return np.repeat(np.arange(len(way.slot)), np.diff(way.pair_ptr))
+
+
+def _side(
+    way: Plan,
+    known: NDArray[np.bool_],
+    owner: NDArray[np.int64],
+    root: NDArray[np.bool_],
+    purchase: NDArray[np.bool_],
+    n: int,
+) -> Responses:
+    purchases = None if np.array_equal(way.root, way.purchase) else _count(owner, purchase, n)
+    return Responses(n, owner[root], way.item[root].astype(np.int64), known[root], purchases)
 
 
 def _count(owner: NDArray[np.int64], marks: NDArray[np.bool_], n: int) -> NDArray[np.float64]:
@@ -101,7 +124,7 @@ def _rows_at(way: Plan, slot: NDArray[np.int64], step: int, tracks: int) -> NDAr
 
 def _slice(world: World, held: HeldOut, way: Plan, seen: Walked, user: NDArray[np.int64]) -> PredictionSlice:
     """The world's own sessions as a slice: what it predicts of itself."""
-    owner = np.repeat(np.arange(len(way.slot)), np.diff(way.pair_ptr))
+    owner = _owners(way)
     head = "click" if "click" in world.responses else "purchase"
     return PredictionSlice(
         head=head,
@@ -121,6 +144,6 @@ def _part(seen: Walked, way: Plan, tracks: int) -> bytes:
     """The bytes that the first tracks left in a longer walk."""
     pairs = int(way.pair_ptr[np.searchsorted(way.track, tracks)])
     cut = {step: {k: v[:tracks] for k, v in found.items()} for step, found in seen.drift.items()}
-    short = Walked(*(a[:pairs] for a in (seen.p, seen.known, seen.joint, seen.alone, seen.bought)), cut)
+    short = Walked(*(a[:pairs] for a in (seen.p, seen.rest, seen.known, seen.joint, seen.alone, seen.bought)), cut)
     kept = {s: {k: v for k, v in f.items() if not np.isnan(v).all()} for s, f in short.drift.items()}
     return replace(short, drift=kept).digest()

@@ -116,7 +116,8 @@ def _sessions(report: Mapping[str, Any]) -> str:
     drawn = histogram(hist["edges"], sides, "responses in a session; bars: share of sessions")
     return (
         '<h2>Sessions, real and simulated</h2><div class="cards"><section class="card full">'
-        f'<header><h3>Responses in a session</h3></header>{drawn}<p class="detail">{escape(words)}.</p></section></div>'
+        f'<header><h3>Responses in a session</h3></header>{drawn}<p class="detail">{escape(words)}. '
+        f"{escape(str(rolled.get('left_out') or ''))}</p></section></div>"
     )
 
 

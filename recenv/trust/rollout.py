@@ -18,7 +18,7 @@ class Rollout:
         how: in words, what was rolled out. stats: by session. independent: (n,) responses per simulated session, drawn
             without the session effect. real_features, simulated_features: (n, F), (m, F) for the two-sample test.
         simulated: the world's own sessions as a slice, where they were scored pair by pair. bytes: of one roll-out,
-            done twice.
+            done twice. left_out: in words, what neither side holds.
     """
 
     how: str
@@ -29,6 +29,7 @@ class Rollout:
     feature_names: tuple[str, ...]
     simulated: PredictionSlice | None
     bytes: tuple[bytes, bytes]
+    left_out: str = ""
 
     def variance_ratios(self) -> dict[str, float | None]:
         """Variance of responses per session, simulated / real: with the session effect and without it."""

@@ -42,10 +42,10 @@ def gate_lines(report: Mapping[str, Any]) -> list[str]:
     rows = []
     for gate in report.get("gates", ()):
         name = gate["name"] + (f" ({gate['head']})" if gate.get("head") else "")
-        rows.append((gate["verdict"], name, figure_text(gate), f"allowed {band_text(gate['tolerance'])}"))
+        allowed = "" if gate["figure"] is None else f"allowed {band_text(gate['tolerance'])}"
+        rows.append((gate["verdict"], name, figure_text(gate), allowed or gate["detail"]))
     width = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
-    lines = [f"  {a:<{width[0]}}  {b:<{width[1]}}  {c:<{width[2]}}  {d}" for a, b, c, d in rows]
-    return [line.removesuffix("allowed anything").rstrip() for line in lines]
+    return [f"  {a:<{width[0]}}  {b:<{width[1]}}  {c:<{width[2]}}  {d}".rstrip() for a, b, c, d in rows]
 
 
 def number_text(value: float | None) -> str:

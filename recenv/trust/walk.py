@@ -18,7 +18,7 @@ from recenv.env.learned import LearnedResponse
 from recenv.observation import observe
 from recenv.response.frailty import conditional, draw
 from recenv.response.held_out import HeldOut
-from recenv.state import CLICK, PURCHASE, UserState, apply, begin_session
+from recenv.state import CLICK, EXPOSURE, PURCHASE, UserState, apply, begin_session
 from recenv.world import World
 
 STEPS = (1, 5, 10)
@@ -68,11 +68,17 @@ class Plan:
 
 @dataclass
 class Walked:
-    """What a walk saw, by pair (P,): root probability p, whether the user had responded to the item before, the root
-    responses drawn jointly (with the session effect) and independently, purchases drawn jointly. By track and step:
-    `drift` name -> (T,), NaN where the walk was over before."""
+    """What a walk saw.
+
+    Args:
+        p, rest: (P,) by pair, root probability and P(purchase | root), 1 where purchases are the root. known: (P,)
+            whether the user had responded to the item before. joint, alone: (P,) root responses drawn with the session effect
+            and without it. bought: (P,) purchases drawn with it.
+        drift: step -> name -> (T,) by track, NaN where the walk was over before.
+    """
 
     p: Floats64
+    rest: Floats64
     known: NDArray[np.bool_]
     joint: NDArray[np.bool_]
     alone: NDArray[np.bool_]
@@ -86,8 +92,12 @@ class Walked:
         return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
 
-def plan(world: World, held: HeldOut, tracks: Tracks, pairs: bool) -> Plan:
-    """Moments, events and (with `pairs`) what was on offer in each slot."""
+def plan(world: World, held: HeldOut, tracks: Tracks, pairs: bool, acts: bool = True) -> Plan:
+    """Moments, events and (with `pairs`) what was on offer in each slot.
+
+    Without `acts` the state events are exposures and responses to them alone, as the simulator has them: what users do
+    of their own accord, and responses to what was not shown, are left out.
+    """
     log, row = held.log, tracks.row
     track = np.repeat(np.arange(len(tracks.start)), np.diff(tracks.ptr))
     fresh = np.ones(len(row), bool)
@@ -101,7 +111,7 @@ def plan(world: World, held: HeldOut, tracks: Tracks, pairs: bool) -> Plan:
     shown = np.bincount(of_row[log.shown[row]], minlength=len(first)) > 0
     before = np.cumsum(shown) - shown
     slot = np.where(shown, before - before[np.searchsorted(own, own)] + 1, 0)
-    events = _events(held, row, of_row, len(first))
+    events = _events(held, row, of_row, len(first), acts)
     offered = _offered(world, held, row, of_row, session, slot, pairs)
     return Plan(own, session, log.time[row[first]], log.context[row[first]], ordinal, begins, slot, *events, *offered)
 
@@ -110,18 +120,20 @@ def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(values[1:] != values[:-1])
 
 
-def _events(held: HeldOut, row: NDArray[np.int64], of_row: NDArray[np.int64], n: int) -> tuple[NDArray[Any], ...]:
+def _events(
+    held: HeldOut, row: NDArray[np.int64], of_row: NDArray[np.int64], n: int, acts: bool
+) -> tuple[NDArray[Any], ...]:
     """CSR by moment of the state events that the log holds: item, kind, copy, and whether a response to an exposure."""
     log = held.log
     place = np.full(len(log.user), -1, np.int64)
     place[row] = np.arange(len(row))
     source, kind = log.state_events()
-    mine = place[source] >= 0
-    source, kind = source[mine], kind[mine]
+    response = (log.treat[source, 0] > 0.5) & ((kind == CLICK) | (kind == PURCHASE))
+    mine = (place[source] >= 0) & (acts | response | (kind == EXPOSURE))
+    source, kind, response = source[mine], kind[mine], response[mine]
     moment = of_row[place[source]]
     order = np.lexsort((log.item[source], kind, moment))
-    source, kind, moment = source[order], kind[order], moment[order]
-    response = (log.treat[source, 0] > 0.5) & ((kind == CLICK) | (kind == PURCHASE))
+    source, kind, moment, response = source[order], kind[order], moment[order], response[order]
     ptr = np.searchsorted(moment, np.arange(n + 1))
     return ptr, log.item[source], kind, log.copy[source], response
 
@@ -174,7 +186,7 @@ def walk(world: World, held: HeldOut, tracks: Tracks, way: Plan, simulate: bool,
     origin = held.start.state(spec, tracks.start)
     response = LearnedResponse(world, len(tracks.start))
     n = len(way.item)
-    out = Walked(np.zeros(n), *(np.zeros(n, bool) for _ in range(4)))
+    out = Walked(np.zeros(n), np.ones(n), *(np.zeros(n, bool) for _ in range(4)))
     out.drift = {step: {} for step in STEPS}
     order = np.argsort(way.ordinal, kind="stable")
     ends = np.searchsorted(way.ordinal[order], np.arange(int(way.ordinal.max(initial=-1)) + 2))
@@ -219,18 +231,25 @@ def _score(
     root = told.purchase if told.click is None else told.click
     rest = told.purchase if told.click is not None else None
     assert root is not None
-    session = way.session[now][owner]
-    p = root.astype(np.float64)
-    u = rng.uniform(seed, _ROOT, session, item)
-    effect = draw(world.frailty, rng.uniform(seed, _EFFECT, way.session[now]))[owner]
-    out.p[pair] = p
-    out.joint[pair] = u < conditional(p, world.frailty, effect)
-    out.alone[pair] = u < p
+    out.p[pair] = root
+    if rest is not None:
+        out.rest[pair] = rest
     kind = PURCHASE if told.click is None else CLICK
     out.known[pair] = responded_before(state, rows[owner], item, kind)
-    given = np.ones(len(pair)) if rest is None else rest.astype(np.float64)
-    bought = "purchase" in world.responses
-    out.bought[pair] = out.joint[pair] & (rng.uniform(seed, _REST, session, item) < given) & bought
+    session = way.session[now][owner]
+    drawn = responses(world, out.p[pair], out.rest[pair], session, item, seed)
+    out.joint[pair], out.alone[pair], out.bought[pair] = drawn
+
+
+def responses(
+    world: World, p: Floats64, rest: Floats64, session: NDArray[np.int64], item: NDArray[Any], seed: int, again: int = 0
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Root responses (n,) with the session effect and without it, and purchases with it; `again` counts draws."""
+    u = rng.uniform(seed, _ROOT, session, item, again)
+    effect = draw(world.frailty, rng.uniform(seed, _EFFECT, session, again)) if world.frailty else 1.0
+    joint = u < conditional(p, world.frailty, np.asarray(effect))
+    bought = joint & (rng.uniform(seed, _REST, session, item, again) < rest) & ("purchase" in world.responses)
+    return joint, u < p, bought
 
 
 def responded_before(
