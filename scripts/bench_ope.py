@@ -38,8 +38,10 @@ class OpeConfig:
     """Bootstrap draws for each log."""
     seed: int = 0
     """Of everything."""
-    designs: tuple[str, ...] = ("200x10", "1000x10", "2500x4", "5000x1", "5000x4-rare", "2000x5-strong")
+    designs: tuple[str, ...] = ("200x10", "1000x10", "3000x1", "2000x5-strong", "4000x4-rare")
     """Users x rows each; `-rare`: rewards a tenth as frequent; `-strong`: policies further apart."""
+    tuning: str = "mse"
+    """How hyper-parameters are chosen: `mse` (the default of `evaluate`) or `slope`."""
     out: Path | None = Path("runs/ope_coverage.md")
     """Markdown file for the tables; None: print only."""
 
@@ -94,14 +96,14 @@ def draw(truth: Problem, users: int, rows: int, seed: int) -> tuple[LoggedBandit
     return log, Target(truth.evaluated[kind], q=crossfitted_rates(log, 30.0, 3, seed), groups=groups)
 
 
-def replicate(truth: Problem, users: int, rows: int, seed: int, n_boot: int) -> dict[str, dict[str, Any]]:
+def replicate(truth: Problem, users: int, rows: int, seed: int, config: OpeConfig) -> dict[str, dict[str, Any]]:
     """Name -> value and, for each method, whether the interval holds the truth and its width, for one log."""
     log, target = draw(truth, users, rows, seed)
     log = log.check()
     checked = target.check(log)
     terms: dict[str, Terms] = {}
     for name, estimator in ESTIMATORS.items():
-        hyper = tune(estimator, log, checked) if estimator.changes_weights else np.nan
+        hyper = tune(estimator, log, checked, config.tuning) if estimator.changes_weights else np.nan
         terms[name] = estimator.terms(log, checked, hyper)
     tables = [Clustered.of(t, log.user) for t in terms.values()]
     weight = terms["ipw"].importance
@@ -109,7 +111,7 @@ def replicate(truth: Problem, users: int, rows: int, seed: int, n_boot: int) -> 
     results: dict[str, dict[str, Any]] = {
         "naive": {"value": float(log.reward.mean()), "ess": float(ess), "weight": float(largest)}
     }
-    for (name, term), table, draws in zip(terms.items(), tables, bootstrap(tables, n_boot, seed), strict=True):
+    for (name, term), table, draws in zip(terms.items(), tables, bootstrap(tables, config.n_boot, seed), strict=True):
         value, wrong = table.value(), 1.96 * iid_error(term)
         ends = {method: interval(table, draws, method, 0.95) for method in METHODS}
         ends[UNCLUSTERED] = value - wrong, value + wrong
@@ -120,9 +122,7 @@ def replicate(truth: Problem, users: int, rows: int, seed: int, n_boot: int) -> 
 def measure(design: str, config: OpeConfig) -> dict[str, Any]:
     """Coverage and errors of one design over all replicates."""
     users, rows, truth = _design(design, config.seed)
-    runs = [
-        replicate(truth, users, rows, 1000 * (config.seed + 1) + k, config.n_boot) for k in range(config.replicates)
-    ]
+    runs = [replicate(truth, users, rows, 1000 * (config.seed + 1) + k, config) for k in range(config.replicates)]
     value = truth.truth
     naive = np.array([run["naive"]["value"] for run in runs])
     table = {}

@@ -155,6 +155,9 @@ def test_not_enough_data_takes_the_headlines_place() -> None:
     enough = evaluate(*small_log(users=2000), ["dr"])[0]
     assert enough.verdict == OK
     assert "95 % interval" in enough.headline()
+    model_alone = evaluate(*small_log(users=2000), ["dm"])[0]
+    assert model_alone.verdict == NOT_ENOUGH_DATA
+    assert "whose error is unknown" in model_alone.headline()
 
 
 def test_a_policy_that_never_chose_as_the_log_has_no_value() -> None:
