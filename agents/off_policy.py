@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def evaluate_off_policy(request: Request) -> dict[str, Any]:
     chosen = {name: (policy.observation, policy.probabilities) for name, policy in policies.items()}
     evaluated = value_policies(problem, chosen)
     logged = on_policy(problem)
-    return {
+    report = {
         "data": str(request.data),
         "run": None if request.run is None else str(request.run),
         "split": "test",
@@ -79,6 +80,16 @@ def evaluate_off_policy(request: Request) -> dict[str, Any]:
         "sessions": session_values(problem, chosen),
         "assumed": list(read.meta["assumed"]),
     }
+    return {key: _finite(value) for key, value in report.items()}
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for numbers that JSON does not have (an unbounded hyper-parameter, say)."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _policies(request: Request) -> tuple[World, EnvOptions, dict[str, Policy]]:

@@ -1,0 +1,416 @@
+"""`recenv evaluate` and what it is made of: decisions with the state before them, propensities, values, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import small_fit
+
+from recenv.agents.off_policy import Request, evaluate_off_policy, text
+from recenv.agents.training import make_policy
+from recenv.core.errors import ArtefactError, InputError, UnsupportedError
+from recenv.data import sources
+from recenv.data.logs import build
+from recenv.data.options import BuildOptions
+from recenv.data.schema import SPLITS, Dataset
+from recenv.data.synthetic_email import EmailOptions, EmailTruth
+from recenv.data.truth import Truth
+from recenv.env.options import EnvOptions
+from recenv.observation import layout
+from recenv.response.fit import fit_worlds
+from recenv.response.log import encode_log
+from recenv.response.replay import replay
+from recenv.scripts.cli import main
+from recenv.scripts.evaluate import EvaluateConfig, run
+from recenv.trust.behaviour import EVEN, UNCONFOUNDED, behaviour, estimated, training
+from recenv.trust.decisions import Actions, logged_decisions, with_reward
+from recenv.trust.log_problem import read_problem
+from recenv.trust.off_policy import value_policies
+from recenv.trust.ope.large_actions import COPY_UNKNOWN
+from recenv.trust.problem import Problem, Settings
+from recenv.variants import add_copies
+from recenv.world import World
+
+QUICK = Settings("click", n_boot=100)
+
+
+@pytest.fixture(scope="module")
+def email(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomised e-mail test of 12,000 users, three tenths of them in the test slice, and its world."""
+    folder = tmp_path_factory.mktemp("email")
+    raw = sources.load("synthetic-email", options=EmailOptions(users=12_000, tilt=0.3, seed=2))
+    build(raw, BuildOptions(fractions=(0.5, 0.1, 0.1, 0.3))).save(folder / "data")
+    fit_worlds(folder / "data", folder / "world", small_fit(), progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory, small_shop: Path) -> Path:
+    """The small shop's log without its propensities."""
+    return altered(small_shop / "data", tmp_path_factory.mktemp("blind") / "data", propensity=np.nan)
+
+
+def altered(data: Path, out: Path, **columns: Any) -> Path:
+    """A copy of a data set with columns of its events replaced (a callable is given the old values)."""
+    dataset = Dataset.load(data, splits=SPLITS)
+    for name, value in columns.items():
+        if name == "meta":
+            dataset.meta |= value
+        else:
+            dataset.events[name] = value(dataset.events[name]) if callable(value) else value
+    dataset.save(out)
+    return out
+
+
+def ask(folder: Path, data: Path | None = None, agents: tuple[str, ...] = ("random", "popular"), **more: Any) -> Any:
+    request = Request(data or folder / "data", None, folder / "world", agents, more.pop("reward", "click"), QUICK)
+    return evaluate_off_policy(dataclasses.replace(request, **more))
+
+
+# --- decisions
+
+
+def test_the_state_before_a_decision_is_the_one_that_fit_replays(small_shop: Path) -> None:
+    world, data = World.load(small_shop / "world"), Dataset.load(small_shop / "data", splits=SPLITS)
+    found = logged_decisions(data, world)
+    ids = np.unique(data.events["user_id"].astype(str))
+    log = encode_log(data, world.items["item_id"].to_pylist(), ids, [])
+    users = data.users.set_index("user_id").loc[ids]
+    profile = world.profile_encoder.encode({c: users[c].tolist() for c in users.columns}, len(ids))
+    score = log.shown & (log.split == SPLITS.index("test"))
+    done = replay(world.spec, log, profile, score, np.zeros(0, np.int64), False)
+    width = max(stop for _, stop in layout(world.spec, "summary").values())
+    assert len(found) == score.sum()
+    mine = np.lexsort((found.action, found.step, found.session))
+    theirs = np.lexsort((log.item[done.row], log.time[done.row], log.session[done.row]))
+    ours = found.obs[found.moment[mine], :width]
+    assert np.array_equal(ours, done.rows.visit_obs[done.rows.visit[theirs]])
+    assert found.action[mine].tolist() == (log.item[done.row][theirs] + 1).tolist()
+    assert ours.std() > 0
+
+
+def test_what_was_shown_before_in_the_session_is_not_allowed_again(small_shop: Path) -> None:
+    world, data = World.load(small_shop / "world"), Dataset.load(small_shop / "data", splits=SPLITS)
+    found = logged_decisions(data, world)
+    assert found.step.max() > 2
+    left = found.allowed[found.moment].sum(axis=1)
+    assert (left == world.n_items - found.step).all()
+    mask = found.mask(world, slice(0, 5))
+    assert not mask[:, 0].any()  # nothing is never shown in this log
+    truth = Truth.load(small_shop / "data")
+    rows = np.flatnonzero(found.step == 1)[:50]
+    user = truth.users(np.unique(data.events.loc[data.events["split"] == "test", "user_id"].astype(str)))
+    chance = truth.propensities(user[found.user[rows]], ~found.allowed[found.moment[rows]])
+    assert np.allclose(chance[np.arange(50), found.action[rows] - 1], found.propensity[rows])
+
+
+def test_showing_nothing_and_copies_are_actions_where_the_log_has_them(email: Path) -> None:
+    world, data = World.load(email / "world"), Dataset.load(email / "data", splits=SPLITS)
+    found = logged_decisions(data, world)
+    assert found.actions.copies
+    assert found.nothing
+    truth = EmailTruth.from_bytes(data.extras)
+    test = data.events[data.events["split"] == "test"].sort_values("user_id")
+    order = np.argsort(found.user)
+    ids, copies = np.array(world.items["item_id"].to_pylist()), np.array(world.copies["copy_id"].to_pylist())
+    names = [
+        ("__none__", "") if a == 0 else (ids[world.action_item[a]], copies[world.action_copy[a]])
+        for a in found.action[order]
+    ]
+    assert [n[0] for n in names] == test["item_id"].tolist()
+    assert [n[1] for n in names] == test["copy_id"].fillna("").tolist()
+    assert set(truth.item_id) >= {n[0] for n in names}
+
+
+def test_copies_collapse_to_items_by_summing() -> None:
+    actions = Actions(np.array([0, 1, 1, 2, 3, 3]), 4, False)
+    table = np.array([[0.0, 0.1, 0.2, 0.3, 0.15, 0.25]])
+    assert actions.collapse(table).tolist() == [pytest.approx([0.0, 0.3, 0.3, 0.4])]
+
+
+# --- values
+
+
+def test_estimates_on_a_randomised_log_hold_the_truth(email: Path) -> None:
+    world = World.load(email / "world")
+    policies = {n: make_policy(n, world, EnvOptions(), {}, 0) for n in ("random", "popular", "model-greedy")}
+    read = read_problem(email / "data", world, QUICK)
+    found = value_policies(read.problem, {n: (p.observation, p.probabilities) for n, p in policies.items()})
+    assert read.problem.audit is not None
+    assert read.problem.audit.verdict == "OK"
+    dataset = Dataset.load(email / "data", splits=SPLITS)
+    truth = EmailTruth.from_bytes(dataset.extras)
+    decisions = read.problem.found
+    ids = np.unique(dataset.events.loc[dataset.events["split"] == "test", "user_id"].astype(str))
+    row = np.searchsorted(truth.user_id, ids)[decisions.user]
+    items, copies = world.items["item_id"].to_pylist(), world.copies["copy_id"].to_pylist()
+    place = {pair: k for k, pair in enumerate(zip(truth.item_id.tolist(), truth.copy_id.tolist()))}
+    column = [0] + [place[items[i], copies[c]] for i, c in zip(world.action_item[1:], world.action_copy[1:])]
+    for result, policy in zip(found, policies.values(), strict=True):
+        chance = policy.probabilities(decisions.obs, decisions.mask(world, slice(None)))[decisions.moment]
+        table = np.zeros((len(row), truth.click.shape[1]))
+        table[:, column] = chance
+        value = truth.value(table, "click", row)
+        for estimate in result.estimates:
+            assert estimate.value is not None
+            assert estimate.se is not None
+            # dm's own error is that of its model, which no interval holds
+            error = 0.02 if estimate.name == "dm" else 4 * estimate.se
+            assert abs(estimate.value - value) < error, (result.name, estimate.name)
+        logged = truth.value(truth.propensity[row], "click", row)
+        assert result.gain is not None
+        assert result.gain.gain_low_limit < value - logged < result.gain.gain_high_limit
+    verdicts = [e.headline.verdict for e in found]
+    assert verdicts[0] == "OK"
+    assert found[0].headline.low <= found[0].headline.value <= found[0].headline.high  # type: ignore[operator]
+
+
+def test_the_reward_model_never_sees_the_user_it_judges(email: Path) -> None:
+    """Doubling one user's reward moves the reward model of others only."""
+    world = World.load(email / "world")
+    read = read_problem(email / "data", world, QUICK)
+    policy = make_policy("random", world, EnvOptions(), {}, 0)
+    ask_one = {"random": (policy.observation, policy.probabilities)}
+    from recenv.trust import off_policy
+
+    seen = off_policy._look(read.problem, "random", *ask_one["random"])
+    logged = off_policy._logged_features(read.problem)
+    before = off_policy._reward_model(read.problem, logged, [seen.features])
+    reward = np.asarray(read.problem.log.reward).copy()
+    user = int(read.problem.log.user[7])
+    reward[read.problem.log.user == user] += 1000.0
+    changed = dataclasses.replace(read.problem, log=dataclasses.replace(read.problem.log, reward=reward))
+    after = off_policy._reward_model(changed, logged, [seen.features])
+    moved = np.abs(after - before).max(axis=1) > 1e-9
+    assert not moved[read.problem.log.user == user].any()
+    assert moved.mean() > 0.5
+
+
+def test_a_log_without_propensities_is_estimated_and_says_what_that_assumes(small_shop: Path, blind: Path) -> None:
+    report = ask(small_shop, blind, ("logged", "popular"))
+    assert report["propensity"]["known"] is False
+    assert report["audit"] is None
+    for policy in report["policies"]:
+        assert all(UNCONFOUNDED in e["label"] for e in policy["estimates"])
+        assert policy["robust"]["words"]
+        assert [b["lam"] for b in policy["bounds"]] == [1.5, 2.0]
+        spread = [b["high"] - b["low"] for b in policy["bounds"]]
+        assert 0 < spread[0] < spread[1]
+    assert "assumes no unmeasured confounding" in text(report)
+
+
+def test_estimated_propensities_are_the_segments_rates_on_offer(small_shop: Path, blind: Path) -> None:
+    world, data = World.load(small_shop / "world"), Dataset.load(blind, splits=SPLITS)
+    found, _ = with_reward(logged_decisions(data, world), "click")
+    base = behaviour(found, world, training(data, world, found, "click"), 1e-6)
+    table = base.table(found, world, slice(None))
+    assert table is not None
+    assert np.allclose(table.sum(axis=1), 1)
+    row = 11
+    allowed = found.allowed[found.moment[row]]
+    rate = np.where(allowed, world.logged_rates[found.segment[row]], 0.0)
+    item = found.action[row] - 1
+    expected = (1 - EVEN) * rate[item] / rate.sum() + EVEN / allowed.sum()
+    assert base.propensity[row] == pytest.approx(expected)
+    assert (table[:, 1:][~found.allowed[found.moment]] == 0).all()
+
+
+def test_rates_without_support_fall_back_to_even_choice() -> None:
+    table = estimated(np.array([[0.0, 0.0, 0.0, 5.0]]), np.array([[False, True, True, False]]))
+    assert table.tolist() == [pytest.approx([0.0, 0.5, 0.5, 0.0])]
+
+
+def test_wrong_propensities_take_the_headlines_place(email: Path, tmp_path: Path) -> None:
+    wrong = altered(email / "data", tmp_path / "wrong", propensity=lambda p: p * 0.5)
+    report = ask(email, wrong)
+    assert {p["verdict"] for p in report["policies"]} == {"PROPENSITIES WRONG"}
+    assert all(p["headline"].startswith("PROPENSITIES WRONG") for p in report["policies"])
+    printed = text(report).splitlines()
+    assert all("PROPENSITIES WRONG" in line for line in printed[2:4])
+
+
+def test_sessions_of_several_decisions_are_valued_or_said_to_be_too_few(small_shop: Path, email: Path) -> None:
+    report = ask(small_shop)
+    words = report["sessions"]["words"]
+    assert len(words) == 2
+    assert all(w.startswith("Over whole sessions") for w in words)
+    assert {e["name"] for e in report["sessions"]["policies"]["random"]} >= {"pdis", "dr"}
+    assert "NOT ENOUGH DATA" in words[0]
+    alone = ask(email)["sessions"]
+    assert alone["policies"] == {}
+    assert "one decision" in alone["words"][0]
+
+
+def test_copies_that_the_log_does_not_tell_are_summed_out_and_said_to_be(small_shop: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    world = World.load(small_shop / "world")
+    ids = world.items["item_id"].to_pylist()
+    rows = [{"copy_id": f"{i}-{k}", "item_id": i, "style": "plain", "template": "x", "text": f"x{k}"} for i in ids
+            for k in range(2)]  # fmt: skip
+    add_copies(small_shop / "world", pa.Table.from_pylist(rows), tmp_path / "world")
+    plain = ask(small_shop, agents=("random",))
+    more = ask(small_shop, agents=("random",), world=tmp_path / "world")
+    assert all(COPY_UNKNOWN in e["label"] for e in more["policies"][0]["estimates"])
+    first, second = (r["policies"][0]["estimates"][0]["value"] for r in (plain, more))
+    assert first == pytest.approx(second, rel=1e-6)
+
+
+def test_open_bandit_says_not_enough_data_in_plain_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        importlib.metadata.distribution("obp")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("obp is not installed")
+    build(sources.load("open-bandit")).save(tmp_path / "data")
+    fit_worlds(tmp_path / "data", tmp_path / "world", small_fit(), progress=False)
+    config = EvaluateConfig(tmp_path / "data", world=tmp_path / "world", out=tmp_path / "out", bootstraps=100)
+    report = run(config)
+    assert {p["verdict"] for p in report["policies"]} == {"NOT ENOUGH DATA"}
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if line.startswith(("popular", "model-greedy"))]
+    assert [row.split(" | ")[1].strip() for row in rows] == ["NOT ENOUGH DATA"] * 2
+    assert "decisions of this policy, 500 are needed" in printed
+
+
+# --- the command
+
+
+def test_the_command_end_to_end(small_shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world, reads = str(small_shop / "world"), json.loads((small_shop / "data" / "meta.json").read_text())["test_reads"]
+    trained = str(tmp_path / "run")
+    for words in (
+        ("train", "dqn", "--world", world, "--steps", "1500", "--out", trained, "--episodes", "16"),
+        ("evaluate", "--data", str(small_shop / "data"), "--run", trained, "--agents", "popular", "--bootstraps", "100",
+         "--reward", "click", "--json"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [p["name"] for p in last["policies"]] == ["dqn (the run's policy)", "popular"]
+    assert last["split"] == "test"
+    assert last["test_reads"] == reads + 1
+    assert json.loads((small_shop / "data" / "meta.json").read_text())["test_reads"] == reads + 1
+    written = json.loads((tmp_path / "run" / "evaluate.json").read_text())
+    assert written["policies"] == last["policies"]
+    page = (tmp_path / "run" / "evaluate.md").read_text()
+    assert page.startswith("| policy")
+    assert any("test slice it did not see" in line for line in last["seen"])
+    assert any("trained in that world alone" in line for line in last["seen"])
+
+
+def test_same_seed_same_bytes(email: Path) -> None:
+    first, second = (ask(email, agents=("popular",)) for _ in range(2))
+    first.pop("test_reads"), second.pop("test_reads")
+    assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(("exposure", "named"), [("derived", "set of items"), ("none", "no exposure was recorded")])
+def test_logs_without_single_decisions_are_refused_before_the_slice_is_read(
+    small_shop: Path, tmp_path: Path, exposure: str, named: str
+) -> None:
+    data = altered(small_shop / "data", tmp_path / "d", meta={"exposure": exposure, "test_reads": 0})
+    with pytest.raises(UnsupportedError, match=named):
+        ask(small_shop, data)
+    assert json.loads((data / "meta.json").read_text())["test_reads"] == 0
+
+
+def test_many_items_at_one_moment_are_no_decision(small_shop: Path, tmp_path: Path) -> None:
+    dataset = Dataset.load(small_shop / "data", splits=SPLITS)
+    world = World.load(small_shop / "world")
+    shown = dataset.events[(dataset.events["kind"] == "impression") & (dataset.events["split"] == "test")]
+    wide = shown.iloc[:1].loc[lambda t: t.index.repeat(17)]
+    many = dataclasses.replace(dataset, events=wide.assign(item_id=[f"i{k:04d}" for k in range(15)] + ["__none__"] * 2))
+    found = logged_decisions(many, world)  # 16 different: a slate
+    assert len(found) == 17
+    from recenv.trust import decisions
+
+    with pytest.raises(UnsupportedError, match="17 items were shown at one moment"):
+        decisions._single(np.zeros(17, np.int64), np.arange(17))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"agents": ("dqn",)}, "has to be trained"),
+        ({"agents": ("moon",)}, "moon"),
+        ({"agents": ()}, "no policy"),
+        ({"world": None}, "--run or --world"),
+        ({"reward": "smile"}, "smile"),
+        ({"data": Path("nowhere")}, "nowhere"),
+        ({"world": Path("nowhere")}, "nowhere"),
+        ({"run": Path("nowhere")}, "nowhere"),
+    ],
+)
+def test_bad_requests_are_named(small_shop: Path, change: dict[str, Any], named: str) -> None:
+    with pytest.raises((InputError, ArtefactError), match=named):
+        ask(small_shop, **change)
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"propensity": 1e-9}, "below 1e-06"),
+        ({"click": np.float32("nan")}, "no click was recorded"),
+        ({"split": lambda s: s.where(s != "test", "train")}, "no impressions of split 'test'"),
+        ({"split": lambda s: s.where(s != "train", "validation")}, "train split"),
+    ],
+)
+def test_bad_logs_are_named(small_shop: Path, tmp_path: Path, columns: dict[str, Any], named: str) -> None:
+    data = altered(small_shop / "data", tmp_path / "d", **columns)
+    with pytest.raises(InputError, match=named):
+        ask(small_shop, data)
+
+
+def test_small_propensities_are_clipped_when_asked(small_shop: Path, tmp_path: Path) -> None:
+    data = altered(small_shop / "data", tmp_path / "d", propensity=lambda p: p.mask(p.index % 50 == 0, 1e-9))
+    report = ask(small_shop, data, settings=Settings("click", n_boot=50, clip=0.01))
+    assert report["policies"][0]["overlap"]["propensity_min"] == pytest.approx(0.01)
+
+
+def test_a_world_of_another_catalogue_is_refused(small_shop: Path, email: Path) -> None:
+    with pytest.raises(InputError, match="is not in the world"):
+        ask(small_shop, email / "data")
+
+
+def test_another_log_over_the_same_catalogue_is_said_to_be_unseen(small_shop: Path, blind: Path) -> None:
+    assert "fitted on other data" in ask(small_shop, blind, ("random",))["seen"][0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, -0.5, 2.0])
+def test_probabilities_that_are_none_are_named(email: Path, bad: float) -> None:
+    problem: Problem = read_problem(email / "data", World.load(email / "world"), QUICK).problem
+
+    def choose(obs: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        chance = mask / mask.sum(axis=1, keepdims=True)
+        chance[0, 1] = bad
+        return np.asarray(chance)
+
+    with pytest.raises(InputError, match="policy 'odd'"):
+        value_policies(problem, {"odd": ("full", choose)})
+
+
+@pytest.mark.parametrize(
+    "given", [{"folds": 1}, {"n_boot": 0}, {"clip": 0.0}, {"clip": float("nan")}, {"seed": -1}, {"level": 1.0}]
+)
+def test_bad_settings_are_named(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Settings(**given)
+
+
+def test_the_command_needs_a_folder_to_write_to(small_shop: Path, tmp_path: Path) -> None:
+    config = EvaluateConfig(small_shop / "data", world=small_shop / "world")
+    with pytest.raises(InputError, match="--out"):
+        run(config)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        run(dataclasses.replace(config, out=tmp_path / "file"))
