@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recenv.trust.gate_intervals import numbered
 from recenv.trust.metrics import quantile_bins
 
 Groups = tuple[NDArray[np.int64], list[str]]
@@ -23,7 +24,7 @@ def merge_neighbours(group: NDArray[Any], y: NDArray[Any], least: int) -> tuple[
     Returns:
         (n,) new group of each row, and the old groups in each new one.
     """
-    known, index = np.unique(group, return_inverse=True)
+    known, index = numbered(group)
     hits = np.bincount(index, y > 0.5, len(known))
     parts: list[list[int]] = [[]]
     count = 0.0
@@ -54,7 +55,7 @@ def by_week(time: NDArray[Any], y: NDArray[Any], least: int) -> Groups:
 
 def by_segment(segment: NDArray[Any], y: NDArray[Any], least: int, names: Mapping[int, str] | None = None) -> Groups:
     """Segments by falling number of responses; those with too few are merged into one, "others"."""
-    known, index = np.unique(segment, return_inverse=True)
+    known, index = numbered(segment)
     hits = np.bincount(index, y > 0.5, len(known))
     falling = np.argsort(-hits, kind="stable")
     place = np.empty(len(known), np.int64)

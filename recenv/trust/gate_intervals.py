@@ -26,6 +26,16 @@ _DRAWS = 20_000
 _LEAST_FREEDOM = 4.0
 
 
+def numbered(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """(k,) distinct ids in rising order, and the place (n,) of each id in them; no sort where ids are compact."""
+    if ids.dtype.kind in "iu" and len(ids) and ids.min() >= 0 and ids.max() < 4 * len(ids):
+        there = np.zeros(int(ids.max()) + 1, bool)
+        there[ids] = True
+        return np.flatnonzero(there), (np.cumsum(there) - 1)[ids]
+    known, place = np.unique(ids, return_inverse=True)
+    return known, place.astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Clusters:
     """Rows grouped by user.
@@ -40,8 +50,8 @@ class Clusters:
     @classmethod
     def of(cls, user: NDArray[Any]) -> Clusters:
         """Group rows by user (n,)."""
-        distinct, index = np.unique(user, return_inverse=True)
-        return cls(index.astype(np.int64), len(distinct))
+        distinct, index = numbered(user)
+        return cls(index, len(distinct))
 
     def sums(self, *rows: NDArray[Any]) -> Floats:
         """(U, k) sums by user of k row quantities (n,)."""

@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from recenv.trust.gate_base import Gate, gate_of_lines, line
 from recenv.trust.gate_groups import merge_neighbours
-from recenv.trust.gate_intervals import Clusters, log_ratio, simultaneous
+from recenv.trust.gate_intervals import Clusters, log_ratio, numbered, simultaneous
 from recenv.trust.gate_prediction import RATIO_AXIS, too_few
 from recenv.trust.metrics import quantile_bins
 from recenv.trust.slices import PredictionSlice
@@ -59,7 +59,7 @@ def item_rates(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
 
 def _squared_error(s: PredictionSlice, clusters: Clusters) -> tuple[float, float, int]:
     """tau^2, its standard error, and the number of items."""
-    known, item = np.unique(s.item, return_inverse=True)
+    known, item = numbered(s.item)
     expected = np.bincount(item, s.w * s.item_rate, len(known))
     kept = np.argsort(-expected, kind="stable")[:_MOST_ITEMS]
     kept = kept[expected[kept] > 0]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
 from recenv.trust.gate_base import FAIL, PASS, QUESTIONS, Gate, gate_of_lines, line, not_measured
-from recenv.trust.gate_intervals import Clusters, Floats, simultaneous
+from recenv.trust.gate_intervals import Clusters, Floats, numbered, simultaneous
 from recenv.trust.metrics import entropy
 from recenv.trust.slices import PredictionSlice
 from recenv.trust.tolerances import Tolerances
@@ -71,7 +71,7 @@ def _claims(s: PredictionSlice, simulated: PredictionSlice, tol: Tolerances, see
     label = "gain claimed in replay less in roll-outs"
     clusters = Clusters.of(np.concatenate([s.user, simulated.user]))
     n, allowed = len(s), (None, tol.max_foresight)
-    users = min(len(np.unique(s.user)), len(np.unique(simulated.user)))
+    users = min(len(numbered(side.user)[0]) for side in (s, simulated))
     if min((s.w * s.p).sum(), (simulated.w * simulated.p).sum()) < tol.floor_positives or users < tol.min_users:
         return line(label, None, None, None, allowed, n)
     sides = ((s, clusters.index[:n]), (simulated, clusters.index[n:]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recenv.trust.gate_base import NOT_ENOUGH, PASS, Gate, gate_of_lines, line, undecided
 from recenv.trust.gate_groups import WEEK, by_decile, by_segment, by_week
-from recenv.trust.gate_intervals import Bands, Clusters, Floats, log_ratio, simultaneous
+from recenv.trust.gate_intervals import Bands, Clusters, Floats, log_ratio, numbered, simultaneous
 from recenv.trust.metrics import entropy, row_losses
 from recenv.trust.slices import PredictionSlice
 from recenv.trust.tolerances import Band, Tolerances, band
@@ -138,7 +138,7 @@ def calibration_deciles(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> G
     s.check()
     group, labels = by_decile(s.p, s.w, s.y, tol.min_positives)
     words = f" over {len(labels)} groups of deciles"
-    asked = min(10, len(np.unique(s.p)))
+    asked = 1 if s.p.min() == s.p.max() else 10
     return _calibration("calibration_deciles", s, tol, tol.ratio_decile, group, labels, seed, words, asked)
 
 
@@ -159,7 +159,7 @@ def calibration_weeks(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gat
     s.check()
     group, labels = by_week(s.time, s.y, tol.min_positives)
     words = f" over {len(labels)} periods"
-    asked = len(np.unique((s.time - s.time.min()) // WEEK))
+    asked = len(numbered((s.time - s.time.min()) // WEEK)[0])
     return _calibration("calibration_weeks", s, tol, tol.ratio_week, group, labels, seed, words, asked)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.trust.gate_base import FAIL, Gate, gate_of_lines, in_tolerances, line, undecided
-from recenv.trust.gate_intervals import Clusters, Floats, mean_of, simultaneous
+from recenv.trust.gate_intervals import Clusters, Floats, mean_of, numbered, simultaneous
 from recenv.trust.slices import RATIO_STATS, SessionStats
 from recenv.trust.tolerances import Band, Tolerances, band
 
@@ -22,7 +22,7 @@ class _Sides:
         self.clusters = Clusters.of(user)
         n = len(stats.real_user)
         self.index = (self.clusters.index[:n], self.clusters.index[n:])
-        self.users = min(len(np.unique(i)) for i in self.index)
+        self.users = min(len(numbered(i)[0]) for i in self.index)
 
     def sums(self, side: int, values: NDArray[np.float64]) -> Floats:
         """(U,) sums by user of one side's values."""

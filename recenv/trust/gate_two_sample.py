@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
 from recenv.trust.gate_base import Gate, gate_of_lines, line, undecided
-from recenv.trust.gate_intervals import Clusters, Floats, simultaneous
+from recenv.trust.gate_intervals import Clusters, Floats, numbered, simultaneous
 from recenv.trust.slices import check_finite, check_ids
 from recenv.trust.tolerances import Tolerances
 
 FOLDS = 5
 _MOST_PAIRED = 8
+_MOST_FITTED = 20_000
 _RIDGE = 1.0
 _STEPS = 25
 
@@ -46,11 +47,11 @@ def two_sample(
     x = np.concatenate([real, simulated]).astype(np.float64)
     fake = np.arange(len(x)) >= len(real)
     clusters = Clusters.of(np.concatenate([real_user, simulated_user]))
-    users = min(len(np.unique(real_user)), len(np.unique(simulated_user)))
+    users = min(len(numbered(user)[0]) for user in (real_user, simulated_user))
     if users < tol.min_users:
         return undecided("two_sample", f"{users} users on one side; no interval below {tol.min_users}.")
     fold = np.random.default_rng(seed).permutation(clusters.size)[clusters.index] % FOLDS
-    score, weights = _cross_fit(_expanded(x), fake, fold)
+    score, weights = _cross_fit(_expanded(x), fake, fold, seed)
     value, psi = _auc(score, fake, fold, clusters)
     bands = simultaneous(np.array([value]), psi[:, None], tol.gate_level, seed)
     lines = [line("AUC", value, bands.low[0], bands.high[0], (None, tol.max_two_sample_auc), len(x))]
@@ -92,12 +93,14 @@ def _expanded(x: Floats) -> Floats:
     return np.column_stack([z, z**2, *pairs])
 
 
-def _cross_fit(x: Floats, fake: NDArray[np.bool_], fold: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """(n,) scores by models fitted without the row's fold, and the mean weights (features,)."""
+def _cross_fit(x: Floats, fake: NDArray[np.bool_], fold: NDArray[np.int64], seed: int) -> tuple[Floats, Floats]:
+    """(n,) scores by models fitted without the row's fold (on at most 20,000 others), and mean weights (features,)."""
     score, weights = np.zeros(len(x)), np.zeros(x.shape[1])
+    shuffled = np.random.default_rng([seed, 1]).permutation(len(x))
     for k in range(FOLDS):
         held = fold == k
-        beta = logistic(x[~held], fake[~held])
+        fitted = shuffled[~held[shuffled]][:_MOST_FITTED]
+        beta = logistic(x[fitted], fake[fitted])
         score[held] = beta[0] + x[held] @ beta[1:]
         weights += beta[1:] / FOLDS
     return score, weights
@@ -121,7 +124,7 @@ def logistic(x: Floats, y: NDArray[Any], ridge: float = _RIDGE) -> Floats:
         curve = (design * (c * np.maximum(p * (1 - p), 1e-6))[:, None]).T @ design + np.diag(penalty)
         step = np.linalg.solve(curve, slope)
         beta = beta - step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-6:
+        if np.abs(step).max() < 1e-4:
             break
     return beta
 
