@@ -72,8 +72,8 @@ class Walked:
 
     Args:
         p, rest: (P,) by pair, root probability and P(purchase | root), 1 where purchases are the root. known: (P,)
-            whether the user had responded to the item before. joint, alone: (P,) root responses drawn with the session effect
-            and without it. bought: (P,) purchases drawn with it.
+            whether the user had responded to the item before. joint, alone: (P,) root responses drawn with the session
+            effect and without it. bought: (P,) purchases drawn with it.
         drift: step -> name -> (T,) by track, NaN where the walk was over before.
     """
 
