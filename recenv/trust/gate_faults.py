@@ -60,6 +60,13 @@ FAULTS: dict[str, str] = {
     "not_deterministic": "one byte differs on repetition",
 }
 
+CORE: tuple[str, ...] = (
+    "truth", "rates_x1.14", "labels_shuffled", "rates_x1.5", "sigmoid_twice", "leaked_future", "wrong_leave",
+    "one_segment_x1.3", "no_overdispersion", "wrong_elsewhere", "exploiting_policy", "wrong_order", "off_support",
+    "not_deterministic",
+)  # fmt: skip
+"""Those whose error rates are wanted closely; the others show what else is seen."""
+
 WRONG_RUNS: dict[str, tuple[float, float]] = {
     "wrong_leave": (1.5, THETA),
     "wrong_leave_x1.3": (1.3, THETA),
