@@ -121,7 +121,9 @@ def test_bad_k_is_refused() -> None:
 
 
 def test_lists_by_hand() -> None:
-    lists = top(np.array([[1.0, 3, 3, 0], [9, 0, 0, 8]]), 2)
+    lists = np.sort(top(np.array([[1.0, 3, 3, 0], [9, 0, 0, 8]]), 2), axis=1)
+    assert set(top(np.zeros((40, 4)), 1).ravel()) == {0, 1, 2, 3}, "ties by chance, not by catalogue order"
+    np.testing.assert_array_equal(top(np.array([[1.0, 3, 2]]), 3), [[1, 2, 0]])
     np.testing.assert_array_equal(lists, [[1, 2], [0, 3]])
     assert coverage(lists[:1], 4) == 0.5
     assert gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)

@@ -167,8 +167,8 @@ def _log_choose(n: NDArray[np.int64], k: int) -> Array:
     return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0))
 
 
-def top(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
-    """(n, k) the items of the highest scores, best first; ties by catalogue order.
+def top(scores: NDArray[Any], k: int, seed: int = 0) -> NDArray[np.int64]:
+    """(n, k) the items of the highest scores, best first; ties in an order drawn for each session by `seed`.
 
     Raises:
         InputError: k below 1 or above the number of items.
@@ -176,7 +176,8 @@ def top(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
     _check_k(k)
     if k > scores.shape[1]:
         raise InputError("k", str(k), f"The catalogue has {scores.shape[1]} items.")
-    return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, :k], np.int64)
+    chance = np.random.default_rng(seed).random(scores.shape, np.float32)
+    return np.asarray(np.lexsort((chance, -scores), axis=1)[:, :k], np.int64)
 
 
 def coverage(lists: NDArray[np.int64], n_items: int) -> float:
@@ -265,7 +266,7 @@ def ranking_report(
             "items": len(items.item),
             **{metric: mean_interval(value, boot) for metric, value in values.items()},
         }
-    lists = top(scores, k)
+    lists = top(scores, k, seed)
     shown = np.bincount(lists.ravel(), minlength=scores.shape[1])
     result["lists"] = {
         "coverage": coverage(lists, scores.shape[1]),
