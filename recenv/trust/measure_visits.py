@@ -68,9 +68,13 @@ def visits(world: World, held: HeldOut, most: int, seed: int) -> Rollout | str:
 
 
 def _cannot(held: HeldOut) -> str:
+    log, shown = held.log, held.test_shown
+    responded = shown & ((log.click == 1.0) | (log.purchase == 1.0))
+    if (log.weight[responded] != 1.0).any():
+        return "a row of the logs stands for several responses: sessions cannot be counted"
     if len(held.offer_item):
         return ""
-    if (held.log.weight[held.test_shown] != 1.0).any():
+    if (log.weight[shown] != 1.0).any():
         return "the logs keep a sample of what was shown and do not tell all that was on offer"
     return ""
 
