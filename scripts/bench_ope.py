@@ -26,6 +26,18 @@ Floats = NDArray[np.float64]
 KINDS, ACTIONS, GROUPS = 8, 20, 5
 UNCLUSTERED = "t, rows taken as independent"
 METHODS = ("studentised", "t", "percentile", "bca")
+_INTRO = """# Off-policy evaluation: do the intervals hold the truth?
+
+    python scripts/bench_ope.py --replicates {replicates} --n-boot {n_boot} --seed {seed} --tuning {tuning}
+
+{replicates} synthetic logs a design (users x rows), whose true value is known exactly. Users are of 8 kinds, 20 actions
+fall into 5 groups that decide the reward (so `mips` assumes nothing false here), a quarter of the users responds ten
+times as readily as the rest. `-rare`: rewards a tenth as frequent; `-strong`: policies further apart. The reward model
+(rates by kind and action, shrunk to the mean, cross-fitted over users) is poor on purpose: see `dm`. Bias and RMSE are
+shares of the true value. Then how many of 100 nominal 95 % intervals hold the truth, with the median width as share of
+it; `unclustered` takes rows as independent: value +- 1.96 s / sqrt(n). A coverage of 95 % is measured to +- 1.9 points
+(2 standard errors of 500 logs).
+"""
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,9 @@ def run(config: OpeConfig) -> dict[str, Any]:
     """
     if config.replicates < 1:
         raise InputError("replicates", str(config.replicates), "Give at least 1.")
-    results, texts = [], []
+    results: list[dict[str, Any]] = []
+    counts = {"replicates": config.replicates, "n_boot": config.n_boot, "seed": config.seed, "tuning": config.tuning}
+    texts = [_INTRO.format(**counts)]
     for design in config.designs:
         began = time.process_time()
         results.append(measure(design, config))

@@ -10,7 +10,7 @@ from helpers_ope import small_log
 from scipy import stats
 
 from recenv.scripts.bench_ope import UNCLUSTERED, OpeConfig, measure
-from recenv.trust.ope import LoggedBandit, Target, evaluate
+from recenv.trust.ope import LoggedBandit, Target, evaluate, intervals
 from recenv.trust.ope.estimators import ESTIMATORS
 from recenv.trust.ope.intervals import Clustered, bootstrap, empirical_bernstein, interval
 
@@ -63,6 +63,18 @@ def test_errors_within_draws_are_those_of_the_drawn_log() -> None:
         drawn = Clustered(table.sums[picked[k]])
         assert draws.values[k] == pytest.approx(drawn.value())
         assert draws.errors[k] == pytest.approx(drawn.se(), rel=1e-9)
+
+
+def test_pools_of_clusters_give_the_same_draws_in_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, target = small_log(users=3000, rows=1, spread=2.0)
+    log = log.check()
+    table = Clustered.of(ESTIMATORS["dr"].terms(log, target.check(log)), log.user)
+    free = bootstrap([table], 4000, 0)[0]
+    monkeypatch.setattr(intervals, "_POOLS", 900)
+    pooled = bootstrap([table], 4000, 0)[0]
+    assert pooled.values.mean() == pytest.approx(free.values.mean(), abs=0.1 * table.se())
+    assert np.quantile(pooled.values, [0.05, 0.95]) == pytest.approx(np.quantile(free.values, [0.05, 0.95]), rel=0.02)
+    assert pooled.errors.mean() == pytest.approx(free.errors.mean(), rel=0.05)
 
 
 def test_same_seed_same_interval() -> None:
