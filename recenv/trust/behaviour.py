@@ -68,7 +68,7 @@ def training(dataset: Dataset, world: World, found: Decisions, reward: str) -> T
         raise InputError("split", f"no impression with {reward} in the train split", "Bring more logs.")
     action, kept = _train_actions(dataset, world, found, shown)
     weight, value = events["weight"].to_numpy(np.float64)[shown][kept], value[shown][kept]
-    count = np.bincount(action, weight, minlength=found.actions.size)
+    count = np.bincount(action, weight, minlength=found.actions.size).astype(np.float64)
     total = np.bincount(action, weight * value, minlength=found.actions.size)
     mean = float(total.sum() / count.sum())
     return Training(count, (total + SHRINK * mean) / (count + SHRINK))

@@ -170,7 +170,9 @@ def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_tar
     shape = {"probability": seen.table} if seen.table is not None else {"chosen": seen.chosen}
     target = Target(**shape, q_logged=q_logged, q_target=q_target)
     estimates = evaluate(log, target, ESTIMATORS, settings.seed, settings.n_boot, label=label, level=settings.level)
-    gain, robust, bounds = None, None, ()
+    gain: Bounds | None = None
+    robust: Robustness | None = None
+    bounds: tuple[Bounds, ...] = ()
     if (seen.chosen > 0).any() and len(np.unique(log.user)) > 1:
         gain = msm_bounds(log, target, 1.0, "dr", problem.found.segment, settings.level)
         if not problem.behaviour.known:

@@ -52,7 +52,7 @@ def _why_not(problem: Problem) -> str:
     moments = np.unique(found.moment)
     if len(moments) < len(found):
         return "several things were shown at one moment (a slate, or weighted rows): not one decision after another."
-    if len(np.unique(problem.log.weight)) > 1:
+    if len(np.unique(problem.found.weight)) > 1:
         return "rows were sampled (weights differ), so sessions are not whole."
     if found.aside:
         return "rows were set aside, so sessions are not whole."
