@@ -1,0 +1,227 @@
+"""Placebo tests: effects that cannot be there. Where a log shows one, showing and buying share a hidden cause.
+
+    future_exposure           was an item that would be shown NEXT time bought more THIS time?
+    outcome_before_exposure   had those who were shown an item bought it more often BEFORE?
+    irrelevant_item           is an item bought more when an unrelated OTHER item is shown?
+
+Each compares like with like: rows of one stratum (item and place, item and week). The effect is the Mantel-Haenszel
+rate ratio over strata s, with a the outcomes and n1 the rows of those exposed, b and n0 of those not (weighted):
+
+    R = sum_s (a n0 / N) / sum_s (b n1 / N),  N = n0 + n1          (Greenland and Robins, Biometrics 1985)
+
+Its interval, on the log scale, is clustered by user and by block (the item) at once: neighbours in time or place share
+shocks that a user does not. With z = w y n0 / N for exposed rows, -w y R n1 / N for the others, summed by cluster c,
+
+    V_c = G / (G - 1) sum_c (sum_{i in c} z_i)^2,  var(log R) = (V_user + V_block - V_both) / (sum_s a n0 / N)^2
+
+(Cameron, Gelbach and Miller, JBES 2011), at least the larger of V_user and V_block; t quantile of the fewer clusters.
+Where negatives are sampled, strata of few rows need the true n1 and n0 (`counts`): noise in them would not cancel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from recenv.core.errors import InputError
+from recenv.trust.ope.inputs import numbers, scalar, whole
+
+Floats = NDArray[np.float64]
+LEVEL = 0.99
+"""Of the intervals: a test that should pass raises a false alarm once in a hundred."""
+SHARP_ENOUGH = 1.25
+"""A placebo that could not have told an effect of this factor from none says nothing by passing."""
+
+
+@dataclass(frozen=True)
+class Placebo:
+    """Outcome of one placebo test.
+
+    Args:
+        name: which test, and within what it compares. ratio: seeming effect, 1 = none; None where it cannot be told.
+        low, high: its interval. failed: the interval leaves out 1. informative: failed, or sharp enough to have
+            noticed a factor of 1.25. words: what that means. n: rows compared. level: of the interval.
+        real: the same ratio for real exposure, where known, to compare with.
+    """
+
+    name: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    failed: bool
+    informative: bool
+    words: str
+    n: int
+    level: float = LEVEL
+    real: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A Mantel-Haenszel rate ratio; `value` None where no stratum holds outcomes on both sides.
+
+    n counts rows in strata that hold both exposed and unexposed rows.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def future_exposure(
+    outcome: Any, shown_next: Any, strata: Any, user: Any, weight: Any = None, block: Any = None, counts: Any = None,
+    within: str = "", level: float = LEVEL,
+) -> Placebo:  # fmt: skip
+    """Does showing an item later seem to raise responses now?
+
+    Args:
+        outcome: (n,) float64 >= 0, response now. shown_next: (n,) bool. strata: (n,) int, rows compared with each
+            other (let it hold whether the item is shown now). user: (n,) int, cluster. weight: (n,) > 0, 1 if None.
+        block: (n,) int, second cluster (the item). counts: (n, 2) true rows of the stratum, exposed and not.
+        within: what the strata are, in words.
+
+    Raises:
+        InputError: arrays of other shapes, not numbers, NaN, negative outcomes, weights not above 0, a bad level.
+    """
+    words = "an item that will be shown next time is bought {ratio} as often this time, before it is shown"
+    return settle(
+        "future_exposure",
+        words,
+        stratified_ratio(outcome, shown_next, strata, user, weight, block, counts, level),
+        within,
+        level,
+    )
+
+
+def outcome_before_exposure(
+    before: Any, exposed: Any, strata: Any, user: Any, weight: Any = None, block: Any = None, counts: Any = None,
+    within: str = "", level: float = LEVEL,
+) -> Placebo:  # fmt: skip
+    """Did those who are shown an item respond to it more often before? See `future_exposure`.
+
+    Args:
+        before: (n,) float64 >= 0, earlier response of the same user to the same item. exposed: (n,) bool, shown now.
+    """
+    words = "those who are shown an item had bought it {ratio} as often the time before, unshown"
+    return settle(
+        "outcome_before_exposure",
+        words,
+        stratified_ratio(before, exposed, strata, user, weight, block, counts, level),
+        within,
+        level,
+    )
+
+
+def irrelevant_item(
+    outcome: Any, other_shown: Any, strata: Any, user: Any, weight: Any = None, block: Any = None, counts: Any = None,
+    within: str = "", level: float = LEVEL,
+) -> Placebo:  # fmt: skip
+    """Is an item bought more where an unrelated item is shown? See `future_exposure`.
+
+    Args:
+        outcome: (n,) float64 >= 0, response to an item that is NOT shown. other_shown: (n,) bool, whether its unrelated
+            partner is.
+    """
+    words = "an item is bought {ratio} as often when an unrelated item is shown"
+    return settle(
+        "irrelevant_item",
+        words,
+        stratified_ratio(outcome, other_shown, strata, user, weight, block, counts, level),
+        within,
+        level,
+    )
+
+
+def stratified_ratio(
+    outcome: Any, exposed: Any, strata: Any, user: Any, weight: Any = None, block: Any = None, counts: Any = None,
+    level: float = LEVEL,
+) -> Ratio:  # fmt: skip
+    """Mantel-Haenszel ratio with an interval clustered by user and block; see the module's text.
+
+    Args:
+        outcome: (n,) >= 0. exposed: (n,) 0 or 1. strata, user, block: (n,) int; strata lie within blocks. weight: (n,).
+        counts: (n, 2) true (n1, n0) of each row's stratum; the sums of the rows' weights if None.
+    """
+    y = numbers("outcome", outcome)
+    if y.ndim != 1 or not len(y):
+        raise InputError("outcome", f"has shape {y.shape}", "Give one number a row, at least one row.")
+    if (y < 0).any():
+        raise InputError("outcome", f"{y.min():g} is negative", "Give counts, or 0 and 1.")
+    n = len(y)
+    shown = numbers("exposed", exposed, (n,))
+    if not np.isin(shown, (0.0, 1.0)).all():
+        raise InputError("exposed", "holds values other than 0 and 1", "Give booleans.")
+    w = np.ones(n) if weight is None else numbers("weight", weight, (n,))
+    if (w <= 0).any():
+        raise InputError("weight", f"{w.min():g} is not above 0", "Give 1 / sampling rate.")
+    level = scalar("level", level, 0.5, 1.0, open_high=True)
+    _, first, group = np.unique(whole("strata", strata, n), return_index=True, return_inverse=True)
+    clusters = [whole("user", user, n)] + ([] if block is None else [whole("block", block, n)])
+    n1, n0 = np.bincount(group, w * shown), np.bincount(group, w * (1.0 - shown))
+    if counts is not None:
+        known = numbers("counts", counts, (n, 2))[first]
+        if (known < 0).any() or (known.sum(axis=1) <= 0).any():
+            raise InputError("counts", "are negative or both 0", "Give the rows of each stratum, exposed and not.")
+        n1, n0 = known.T
+    return _ratio(y, shown > 0, w, group, n1, n0, clusters, level)
+
+
+def _ratio(
+    y: Floats, exposed: NDArray[np.bool_], w: Floats, group: NDArray[np.int64], n1: Floats, n0: Floats,
+    clusters: list[NDArray[np.int64]], level: float,
+) -> Ratio:  # fmt: skip
+    share1, share0 = n1 / (n1 + n0), n0 / (n1 + n0)
+    up, down = w * y * exposed * share0[group], w * y * ~exposed * share1[group]
+    top, bottom = float(up.sum()), float(down.sum())
+    rows = int(((n1 > 0) & (n0 > 0))[group].sum())
+    if top <= 0 or bottom <= 0:
+        return Ratio(None, None, None, rows)
+    r = top / bottom
+    z = up - r * down
+    parts = [_clustered(z, c) for c in clusters]
+    fewest = min(count for _, count in parts)
+    if fewest < 2:
+        return Ratio(r, None, None, rows)
+    variance = max(v for v, _ in parts)
+    if len(clusters) == 2:
+        first, second = (np.unique(c, return_inverse=True)[1] for c in clusters)
+        both = first * (int(second.max()) + 1) + second
+        variance = max(variance, parts[0][0] + parts[1][0] - _clustered(z, both)[0])
+    reach = float(stats.t.ppf(0.5 + level / 2, fewest - 1)) * float(np.sqrt(variance)) / top
+    return Ratio(r, float(r * np.exp(-reach)), float(r * np.exp(reach)), rows)
+
+
+def _clustered(z: Floats, cluster: NDArray[np.int64]) -> tuple[float, int]:
+    """(V, number of clusters G): G / (G - 1) sum of squared cluster sums."""
+    sums = np.bincount(np.unique(cluster, return_inverse=True)[1], z)
+    count = len(sums)
+    return (float(count / (count - 1) * (sums**2).sum()) if count > 1 else float("nan")), count
+
+
+def settle(name: str, words: str, found: Ratio, within: str = "", level: float = LEVEL) -> Placebo:
+    """The verdict and its words on a measured ratio; `words` holds "{ratio}"."""
+    title = f"{name} within {within}" if within else name
+    if found.value is None or found.low is None or found.high is None:
+        text = "Cannot be told from this log: too few responses on both sides."
+        return Placebo(title, None, None, None, False, False, text, found.n, level)
+    failed = found.low > 1.0 or found.high < 1.0
+    sharp = failed or bool(np.log(found.high / found.low) / 2 <= np.log(SHARP_ENOUGH))
+    span = f"{found.low:.2f} to {found.high:.2f}"
+    text = words.format(ratio=f"{found.value:.2f} times") + f" ({100 * level:.0f} % interval {span})"
+    if failed:
+        text += ": this cannot be an effect of showing, so something else drives both"
+    elif sharp:
+        text += ": no sign of a hidden cause"
+    else:
+        text += ": too uncertain to say anything"
+    text = f"{text[0].upper()}{text[1:]}."
+    return Placebo(title, found.value, found.low, found.high, failed, sharp, text, found.n, level)
