@@ -74,6 +74,7 @@ def evaluate_off_policy(request: Request) -> dict[str, Any]:
         "weight": float(found.weight.sum()),
         "set_aside": found.aside,
         "propensity": {"known": problem.behaviour.known, "how": problem.behaviour.how},
+        "causal": read.causal,
         "audit": None if problem.audit is None else problem.audit.as_dict(),
         "logged": logged.as_dict(),
         "policies": [e.as_dict() for e in evaluated],
@@ -179,8 +180,7 @@ def text(report: dict[str, Any], markdown: bool = False) -> str:
         f"Unit: {report['unit']}",
         f"Propensities: {report['propensity']['how']}",
     ]
-    if report["audit"] is not None:
-        head.append(f"Audit: {report['audit']['headline']}")
+    head.append(f"Causal verdict: {report['causal']['verdict']}. {' '.join(report['causal']['why'])}")
     bullets = [*head, *report["seen"], *_words(report), *report["sessions"]["words"]]
     if report["set_aside"]:
         bullets.append("Set aside: " + ", ".join(f"{reason} {n:,}" for reason, n in report["set_aside"].items()))
@@ -196,5 +196,7 @@ def _weighted(report: dict[str, Any]) -> list[str]:
 
 def _words(report: dict[str, Any]) -> Sequence[str]:
     found = [f"{policy['name']}: {policy['headline']}" for policy in report["policies"]]
-    found += [f"{p['name']}: {p['robust']['words']}" for p in report["policies"] if p["robust"] is not None]
+    sure = [p for p in report["policies"] if p["robust"] is not None and p["verdict"] == "OK"]
+    found += [f"{p['name']}: {p['robust']['words']}" for p in sure]
+    found += [f"{p['name']}: {p['overlap']['words']}" for p in report["policies"] if not p["overlap"]["enough"]]
     return found

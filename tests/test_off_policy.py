@@ -172,6 +172,14 @@ def test_estimates_on_a_randomised_log_hold_the_truth(email: Path) -> None:
     assert found[0].headline.low <= found[0].headline.value <= found[0].headline.high  # type: ignore[operator]
 
 
+def test_the_causal_verdict_of_a_randomised_log(email: Path) -> None:
+    report = ask(email, agents=("random",))
+    assert report["causal"]["verdict"] == "RANDOMISED"
+    assert report["policies"][0]["verdict"] == "OK"
+    assert report["policies"][0]["overlap"]["enough"]
+    assert "Causal verdict: RANDOMISED" in text(report)
+
+
 def test_the_reward_model_never_sees_the_user_it_judges(email: Path) -> None:
     """Doubling one user's reward moves the reward model of others only."""
     world = World.load(email / "world")
@@ -197,6 +205,7 @@ def test_a_log_without_propensities_is_estimated_and_says_what_that_assumes(smal
     report = ask(small_shop, blind, ("logged", "popular"))
     assert report["propensity"]["known"] is False
     assert report["audit"] is None
+    assert report["causal"]["verdict"] == "OBSERVATIONAL"
     for policy in report["policies"]:
         assert all(UNCONFOUNDED in e["label"] for e in policy["estimates"])
         assert policy["robust"]["words"]
@@ -231,6 +240,7 @@ def test_wrong_propensities_take_the_headlines_place(email: Path, tmp_path: Path
     wrong = altered(email / "data", tmp_path / "wrong", propensity=lambda p: p * 0.5)
     report = ask(email, wrong)
     assert {p["verdict"] for p in report["policies"]} == {"PROPENSITIES WRONG"}
+    assert report["causal"]["verdict"] == "OBSERVATIONAL"
     assert all(p["headline"].startswith("PROPENSITIES WRONG") for p in report["policies"])
     printed = text(report).splitlines()
     assert all("PROPENSITIES WRONG" in line for line in printed[2:4])
@@ -375,7 +385,7 @@ def test_bad_logs_are_named(small_shop: Path, tmp_path: Path, columns: dict[str,
 def test_small_propensities_are_clipped_when_asked(small_shop: Path, tmp_path: Path) -> None:
     data = altered(small_shop / "data", tmp_path / "d", propensity=lambda p: p.mask(p.index % 50 == 0, 1e-9))
     report = ask(small_shop, data, settings=Settings("click", n_boot=50, clip=0.01))
-    assert report["policies"][0]["overlap"]["propensity_min"] == pytest.approx(0.01)
+    assert report["policies"][0]["weights"]["propensity_min"] == pytest.approx(0.01)
 
 
 def test_a_world_of_another_catalogue_is_refused(small_shop: Path, email: Path) -> None:

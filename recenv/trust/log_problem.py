@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from recenv.core.errors import RecenvError
 from recenv.data.schema import SPLITS, Dataset, read_meta
 from recenv.trust.behaviour import training
+from recenv.trust.causal import causal_verdict
 from recenv.trust.decisions import Decisions, logged_decisions, refuse_without_decisions, with_reward
+from recenv.trust.ope import Target
+from recenv.trust.overlap import overlap
+from recenv.trust.placebo import Placebo
+from recenv.trust.placebo_rows import placebo_rows, placebos
 from recenv.trust.problem import Choose, Problem, Settings
 from recenv.world import World
 
@@ -21,11 +27,13 @@ class LogProblem:
 
     Args:
         problem: see there. meta: of the data set, the read counted. seen: which slices the model saw, in words.
+        causal: the causal verdict on the log, see `CausalVerdict.as_dict`.
     """
 
     problem: Problem
     meta: dict[str, Any]
     seen: tuple[str, ...]
+    causal: dict[str, Any]
 
 
 def read_problem(data: Path, world: World, settings: Settings, model: Choose | None = None) -> LogProblem:
@@ -43,7 +51,24 @@ def read_problem(data: Path, world: World, settings: Settings, model: Choose | N
     dataset = Dataset.load(data, splits=SPLITS)
     found, values = with_reward(logged_decisions(dataset, world), settings.reward)
     problem = Problem.of(found, values, world, training(dataset, world, found, settings.reward), settings, model)
-    return LogProblem(problem, dataset.meta, tuple(_seen(dataset, world, found)))
+    seen = tuple(_seen(dataset, world, found))
+    return LogProblem(problem, dataset.meta, seen, _causal(problem, dataset, settings.seed))
+
+
+def _causal(problem: Problem, dataset: Dataset, seed: int) -> dict[str, Any]:
+    """RANDOMISED, ADJUSTED or OBSERVATIONAL; placebo tests only where the choices' probabilities are not known."""
+    tests: list[Placebo] = []
+    told: list[str] = []
+    if not problem.behaviour.known:
+        try:
+            tests = placebos(placebo_rows(dataset, seed=seed))
+        except RecenvError as error:
+            told.append(f"Placebo tests cannot be done: {error.what}.")
+    own = None
+    if problem.log.behaviour is not None:
+        own = overlap(problem.log, Target(probability=problem.log.behaviour))
+    found = causal_verdict(dataset.meta, problem.audit, tests, own, not problem.behaviour.known).as_dict()
+    return found | {"why": [*found["why"], *told]}
 
 
 def _seen(dataset: Dataset, world: World, found: Decisions) -> list[str]:

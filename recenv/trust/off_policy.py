@@ -18,6 +18,7 @@ from recenv.observation import layout
 from recenv.trust.ope import PROPENSITIES_WRONG, Estimate, LoggedBandit, Target, evaluate
 from recenv.trust.ope.large_actions import COPY_UNKNOWN
 from recenv.trust.ope.nuisance import crossfit
+from recenv.trust.overlap import Overlap, overlap
 from recenv.trust.problem import LARGEST_TABLE, Choose, Problem
 from recenv.trust.sensitivity import Bounds, Robustness, msm_bounds, smallest_lambda
 
@@ -36,7 +37,8 @@ class Evaluated:
         name: of the policy. estimates: one an estimator. gain: value minus what was logged, by the headline's
             estimator (`gain_low` is the point; the limits its interval). robust: smallest Lambda at which "better than
             logged" is no longer sure; None where propensities are known. bounds: on the value, at some Lambdas.
-            overlap: figures. refused: why no figure may be quoted at all (propensities that fail their audit), or "".
+            weights: figures of propensities and weights. overlap: is what it would show in the log? refused: why no
+            figure may be quoted at all (propensities that fail their audit), or "".
     """
 
     name: str
@@ -44,7 +46,8 @@ class Evaluated:
     gain: Bounds | None
     robust: Robustness | None
     bounds: tuple[Bounds, ...]
-    overlap: dict[str, float]
+    weights: dict[str, float]
+    overlap: Overlap
     refused: str = ""
 
     @property
@@ -63,7 +66,8 @@ class Evaluated:
             "gain": None if self.gain is None else self.gain.as_dict(),
             "robust": None if self.robust is None else self.robust.as_dict(),
             "bounds": [b.as_dict() for b in self.bounds],
-            "overlap": self.overlap,
+            "weights": self.weights,
+            "overlap": self.overlap.as_dict(),
         }
 
 
@@ -180,7 +184,9 @@ def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_tar
             bounds = tuple(msm_bounds(log, target, k, "dr", problem.found.segment, settings.level) for k in LAMBDAS)
     wrong = problem.audit is not None and problem.audit.verdict == PROPENSITIES_WRONG
     refused = problem.audit.headline() if problem.audit is not None and wrong else ""
-    return Evaluated(name, tuple(estimates), gain, robust, tuple(bounds), overlap(log, seen.chosen), refused)
+    return Evaluated(
+        name, tuple(estimates), gain, robust, tuple(bounds), weights(log, seen.chosen), overlap(log, target), refused
+    )
 
 
 def _copy_label(problem: Problem) -> str:
@@ -188,7 +194,7 @@ def _copy_label(problem: Problem) -> str:
     return COPY_UNKNOWN if copies and not problem.found.actions.copies else ""
 
 
-def overlap(log: LoggedBandit, chosen: Floats) -> dict[str, float]:
+def weights(log: LoggedBandit, chosen: Floats) -> dict[str, float]:
     """How far the log covers the policy: quantiles of propensities and of weights, share of rows of weight 0."""
     p, w = np.asarray(log.propensity), chosen / np.asarray(log.propensity)
     return {
