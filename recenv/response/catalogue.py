@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +15,15 @@ from recenv.data.columns import NONE_ITEM
 from recenv.response.copy_effect import stable_word
 from recenv.response.log import OPPORTUNITY, Log, slots
 from recenv.response.rows import SPLITS
-from recenv.response.vectors import item_vectors
+from recenv.response.vectors import from_content
+from recenv.response.vectors import item_vectors as vectors_of
 from recenv.state import MAX_CATEGORIES, StateSpec
 
 if TYPE_CHECKING:
     from recenv.response.fit import FitOptions, Shared
 
 _PRIOR_ROWS = 50.0
-"""Weight, in shown rows, with which an item's rate is drawn to the mean of all."""
+"""Weight, in rows, with which an item's rate is drawn to that of the rest of its category, and that to the mean."""
 
 
 @dataclass
@@ -30,16 +31,24 @@ class ItemBase:
     """Logged rates of each item, over the train split: (n_items,) float32 each.
 
     Args:
-        rate: response rate when shown (purchase where logged, else click), shrunk to the mean by 50 rows' weight.
+        rate: response rate when shown (purchase where logged, else click), shrunk by 50 rows' weight.
         organic: the same when not shown; equal to `rate` where the logs hold no opportunities.
         shown: weighted number of impressions.
         revenue: median unit price times mean quantity of a purchase; 0 where no revenue is logged.
+        prior, organic_prior: the rate of the rest of the category, shrunk to the mean of all: what is known of an item
+            that was never met, and what `rate` and `organic` are drawn to.
     """
 
     rate: NDArray[np.float32]
     organic: NDArray[np.float32]
     shown: NDArray[np.float32]
     revenue: NDArray[np.float32]
+    prior: NDArray[np.float32]
+    organic_prior: NDArray[np.float32]
+
+    def unseen(self) -> ItemBase:
+        """What would be known of each item if it had never been met."""
+        return replace(self, rate=self.prior, organic=self.organic_prior, shown=np.zeros_like(self.shown))
 
 
 def category_index(category: list[str]) -> tuple[NDArray[np.int32], int]:
@@ -55,7 +64,7 @@ def vectors(items: pd.DataFrame, log: Log, dim: int) -> NDArray[np.float32]:
     """Item vectors from content and from the train split of one half of the users."""
     row, _ = log.state_events()
     acted = row[(log.split[row] == 0) & ((log.click[row] == 1) | (log.purchase[row] == 1) | ~log.scored[row])]
-    return item_vectors(
+    return vectors_of(
         items["text"].astype(str).tolist(),
         items["category"].astype(str).tolist(),
         items["price"].to_numpy(np.float64),
@@ -93,19 +102,24 @@ def measure(spec: StateSpec, items: pd.DataFrame, log: Log, without: NDArray[np.
     shown, unshown = known & log.shown, known & (log.kind == OPPORTUNITY)
     n = spec.n_items
 
-    def rate(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def rate(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         weight = np.bincount(log.item[mask], log.weight[mask], n).astype(np.float64)
         positive = np.bincount(log.item[mask], (log.weight * np.nan_to_num(response))[mask], n)
         mean = positive.sum() / max(weight.sum(), 1e-12)
-        return np.asarray((positive + _PRIOR_ROWS * mean) / (weight + _PRIOR_ROWS), np.float64), weight
+        rest_weight, rest = (np.bincount(spec.item_category, v)[spec.item_category] - v for v in (weight, positive))
+        prior = (rest + _PRIOR_ROWS * mean) / (rest_weight + _PRIOR_ROWS)
+        own = (positive + _PRIOR_ROWS * prior) / (weight + _PRIOR_ROWS)
+        return own.astype(np.float32), prior.astype(np.float32), weight.astype(np.float32)
 
-    shown_rate, shown_weight = rate(shown)
-    organic = rate(unshown)[0] if unshown.any() else shown_rate
+    shown_rate, prior, shown_weight = rate(shown)
+    organic, organic_prior, _ = rate(unshown) if unshown.any() else (shown_rate, prior, shown_weight)
     return ItemBase(
-        rate=shown_rate.astype(np.float32),
-        organic=organic.astype(np.float32),
-        shown=shown_weight.astype(np.float32),
+        rate=shown_rate,
+        organic=organic,
+        shown=shown_weight,
         revenue=_revenue(items, log, train, n),
+        prior=prior,
+        organic_prior=organic_prior,
     )
 
 
@@ -138,6 +152,12 @@ def item_features(items: pd.DataFrame, base: ItemBase) -> NDArray[np.float32]:
         *(np.nan_to_num(items[c].to_numpy(np.float64)) for c in numeric),
     ]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def unseen_inputs(items: pd.DataFrame, item_vectors: NDArray[np.float32], base: ItemBase) -> NDArray[np.float32]:
+    """(n_items, D + F) inputs of the item tower if no item had ever been met: content alone."""
+    content = from_content(item_vectors)
+    return np.concatenate([content, item_features(items, base.unseen())], axis=1).astype(np.float32)
 
 
 def _is_feature(items: pd.DataFrame, name: str) -> bool:

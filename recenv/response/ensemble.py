@@ -31,13 +31,14 @@ def fit_members(
     seed: int,
     members: int,
     progress: bool = True,
+    unseen: NDArray[np.float32] | None = None,
 ) -> tuple[ResponseForward, ...]:
     """Models refitted on bootstraps of users, each calibrated on its own users' calibration slice.
 
     Args:
         rows: n training rows of all splits. owner: (n,) user of each row, 0 .. U - 1. item_vectors: (n_items, D).
         features: item features as the drawn users have them. fold: (n,) fold of each row's user.
-        config: of the training. seed: of users and networks. members: how many.
+        config: of the training. seed: of users and networks. members: how many. unseen: see `Folds`.
     """
     users = int(owner.max()) + 1
     made = []
@@ -47,6 +48,6 @@ def fit_members(
         part = rows.select(drawn > 0)
         part.weight = (part.weight * drawn[drawn > 0]).astype(np.float32)
         own, held_out = features(times)
-        folds = Folds(held_out, fold[drawn > 0])
+        folds = Folds(held_out, fold[drawn > 0], unseen)
         made.append(train(part, item_vectors, own, config, seed + 1000 * (m + 1), False, folds))
     return tuple(made)

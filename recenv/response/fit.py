@@ -198,7 +198,7 @@ def _fit_one(
     base = cat.measure(shared.spec, shared.items, log)
     features = cat.item_features(shared.items, base)
     seed = options.seed * 2 + ROLES.index(role)
-    folds = _folds(shared, log, done)
+    folds = _folds(shared, log, done, base)
     response = train(done.rows, shared.spec.item_vectors, features, options.training, seed, progress, folds)
     slice_ = done.rows.split == SPLITS.index("calibration")
     response = with_frailty(response, done.rows.select(slice_), log.session[done.row[slice_]], seed)
@@ -207,7 +207,7 @@ def _fit_one(
     reference, unshown = _exp(meta["exp_reference"], exp, 0.0), _exp(meta["exp_unshown"], exp, np.nan)
     item, copy = action_table(shared.spec.n_items, np.zeros(0, np.int32))
     segment = nearest(shared.centroids, shared.profile)
-    members, disagreement = _ensemble(shared, log, done, response, segment, options, seed, progress)
+    members, disagreement = _ensemble(shared, log, done, response, segment, folds.unseen, options, seed, progress)
     world = World(
         meta=cat.meta(shared, log, role, name, options) | disagreement,
         spec=shared.spec,
@@ -244,6 +244,7 @@ def _ensemble(
     done: Replayed,
     response: ResponseForward,
     segment: NDArray[np.int32],
+    unseen: NDArray[np.float32] | None,
     options: FitOptions,
     seed: int,
     progress: bool,
@@ -261,11 +262,10 @@ def _ensemble(
 
     rows, owner = done.rows, user[done.row]
     vectors, count = shared.spec.item_vectors, options.members
-    made = fit_members(rows, owner, vectors, features, owner % FOLDS, options.training, seed, count, progress)
+    made = fit_members(rows, owner, vectors, features, owner % FOLDS, options.training, seed, count, progress, unseen)
     effect = response.config["frailty"]
     made = tuple(ResponseForward(m.to_arrays(), {**m.config, "frailty": effect}) for m in made)
-    unseen = np.isin(rows.split, [SPLITS.index(name) for name in ("calibration", "validation")])
-    held = rows.select(unseen)
+    held = rows.select(np.isin(rows.split, [SPLITS.index(name) for name in ("calibration", "validation")]))
     return made, {"disagreement": calibrate_disagreement(response, made, held, segment[held.user], seed)}
 
 
@@ -293,13 +293,13 @@ def _weakly_calibrated(world: World) -> list[str]:
     return found
 
 
-def _folds(shared: Shared, log: Log, done: Replayed) -> Folds:
+def _folds(shared: Shared, log: Log, done: Replayed, base: cat.ItemBase) -> Folds:
     """Item features of the training rows, counted on other users: else each row's own response stands in its input."""
     fold = log.user.astype(np.int64) % FOLDS
     held_out = [
         cat.item_features(shared.items, cat.measure(shared.spec, shared.items, log, fold == k)) for k in range(FOLDS)
     ]
-    return Folds(np.stack(held_out), fold[done.row])
+    return Folds(np.stack(held_out), fold[done.row], cat.unseen_inputs(shared.items, shared.spec.item_vectors, base))
 
 
 def measure_fidelity(

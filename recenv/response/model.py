@@ -87,6 +87,9 @@ class ResponseNet(nn.Module):
         heads: number of heads. widths: layer widths. vector_dim: the first columns of the item input are the item's
         vector, which `drop` blanks in training so that an item without one is not out of distribution.
         encoder: adds its units to the user inputs.
+
+    Attributes:
+        n_unseen: in training, so many last rows of the item table are inputs of items as if never met; 0: none.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class ResponseNet(nn.Module):
         super().__init__()
         w = widths
         self.vector_dim = vector_dim
+        self.n_unseen = 0
         self.user_scale, self.item_scale, self.pair_scale = _Scale(user), _Scale(item), _Scale(pair)
         units = encoder.units if encoder is not None else 0
         self.user_tower = _tower(len(user.mean) + units, w.user_hidden, w.tower)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ class TrainConfig:
         learning_rate: peak of AdamW's one-cycle schedule.
         weight_decay: AdamW's decoupled weight decay.
         user_drop: share of a user's inputs that a batch hides (dropout): a thousand households are few for 200 inputs.
-        item_drop: probability that a batch hides an item's vector, so that a new item is not out of distribution.
+        item_drop: probability that a batch hides what the logs tell of an item, so that a new item is not out of
+            distribution (see `Folds`).
         threads: torch threads; results are reproducible for a fixed number.
         encoder: what reads the order of a user's last events: `decay` (nothing: the summary's decayed sums are all),
             `gru` or `attention` (`recenv.response.encoders`).
@@ -83,15 +84,19 @@ class Folds:
 
     Args:
         features: (K, n_items, Fi) float32, counted without the users of fold k. fold: (n,) int64, fold of each row.
+        unseen: (n_items, D + Fi) float32, the inputs if the item had never been met (`catalogue.unseen_inputs`), which
+            `TrainConfig.item_drop` puts in the place of an item's own. None: it blanks the item's vector instead.
     """
 
     features: Floats
     fold: NDArray[np.int64]
+    unseen: Floats | None = None
 
     def table(self, inputs: Floats, item_vectors: Floats) -> Floats:
-        """((1 + K) n_items, D + Fi): the full inputs, then those of each fold."""
+        """((1 + K) n_items, D + Fi): the full inputs, then those of each fold; at the end those of unseen items."""
         held_out = [np.concatenate([item_vectors, part], axis=1) for part in self.features]
-        return np.concatenate([inputs, *held_out]).astype(np.float32)
+        last = [] if self.unseen is None else [self.unseen]
+        return np.concatenate([inputs, *held_out, *last]).astype(np.float32)
 
 
 def train(
@@ -124,7 +129,8 @@ def train(
     parts = {name: rows.of(name) for name in ("train", "calibration", "validation")}
     heads = supported_heads(parts["train"])
     with torch_session(seed, config.threads):
-        net = _build(parts["train"], inputs, item_vectors.shape[1], len(heads), config)
+        unseen = None if folds is None else folds.unseen
+        net = _build(parts["train"], inputs, unseen, item_vectors.shape[1], len(heads), config)
         data, held = (tensors(net, parts[name], heads) for name in ("train", "validation"))
         if folds is not None:
             data.item += len(inputs) * (1 + torch.from_numpy(folds.fold[rows.split == SPLITS.index("train")]))
@@ -169,12 +175,19 @@ def torch_session(seed: int, threads: int) -> Iterator[None]:
             torch.use_deterministic_algorithms(strict)
 
 
-def _build(rows: TrainingRows, inputs: Floats, vector_dim: int, heads: int, config: TrainConfig) -> ResponseNet:
+def _build(
+    rows: TrainingRows, inputs: Floats, unseen: Floats | None, vector_dim: int, heads: int, config: TrainConfig
+) -> ResponseNet:
     if not len(rows):
         raise InputError("rows", "split 'train' is empty", "Give more logs, or other split times.")
     user = Scaling.of(rows.visit_obs[np.unique(rows.visit)])
     pair = Scaling.of(np.concatenate([rows.cross, rows.treat], axis=1), rows.weight)
     seen = np.bincount(rows.item, minlength=len(inputs)) > 0
+    item = Scaling.of(inputs[seen])
+    if unseen is not None:
+        item = replace(
+            item, low=np.minimum(item.low, unseen.min(axis=0)), high=np.maximum(item.high, unseen.max(axis=0))
+        )
     encoder = None
     if config.encoder != "decay":
         if rows.recent is None:
@@ -182,7 +195,9 @@ def _build(rows: TrainingRows, inputs: Floats, vector_dim: int, heads: int, conf
         events = min(config.encoder_events, rows.recent.item.shape[1])
         seen_events = Seen.of(rows.recent.take(np.unique(rows.visit)), events)
         encoder = make_encoder(config.encoder, vector_dim, config.encoder_units, events, seen_events)
-    return ResponseNet(user, Scaling.of(inputs[seen]), pair, heads, config.widths, vector_dim, encoder)
+    net = ResponseNet(user, item, pair, heads, config.widths, vector_dim, encoder)
+    net.n_unseen = 0 if unseen is None else len(unseen)
+    return net
 
 
 def _fit(
@@ -260,6 +275,8 @@ def _loss(
     if hide is not None:
         drop = torch.rand(len(distinct), generator=generator) < hide.item_drop
         user = user * (torch.rand(user.shape, generator=generator) >= hide.user_drop) / (1.0 - hide.user_drop)
+        if net.n_unseen:
+            distinct, drop = torch.where(drop, distinct % net.n_unseen - net.n_unseen, distinct), None
     items = net.items(inputs[distinct], drop)
     logits = net(user, items, item, data.pair[index])
     logits = _add_known(net, logits, heads, data, index)

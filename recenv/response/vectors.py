@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,7 @@ from scipy.sparse.linalg import svds
 
 _BUCKETS = 512
 _DENSE_LIMIT = 64
+_NEIGHBOURS, _CANDIDATES, _BLOCK = 10, 4096, 256
 
 
 def item_vectors(
@@ -27,7 +29,8 @@ def item_vectors(
 
     The first half is the truncated SVD of hashed words, category and price; the second that of the positive
     pointwise mutual information of items met in one session (Levy and Goldberg, "Neural word embedding as implicit
-    matrix factorization", NeurIPS 2014, section 3). An item that the logs do not know has zeros in the second half.
+    matrix factorization", NeurIPS 2014, section 3). An item that the logs do not know takes its second half from the
+    items nearest to it in content, see `from_content`.
 
     Args:
         text, category: of each item. price: (n_items,), NaN where unknown.
@@ -36,7 +39,31 @@ def item_vectors(
     half = dim // 2
     content = _svd(_content_matrix(text, category, price), half)
     together = _svd(_ppmi(session, item, len(text)), half)
-    return np.concatenate([_scaled(content), _scaled(together)], axis=1).astype(np.float32)
+    vectors = np.concatenate([_scaled(content), _scaled(together)], axis=1)
+    unknown = ~vectors[:, half:].any(axis=1)
+    return np.where(unknown[:, None], from_content(vectors), vectors).astype(np.float32)
+
+
+def from_content(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """(n_items, D) vectors (n_items, D) whose second half is guessed from the first, each item's own left out.
+
+    The mean of the second halves of the 10 other known items of the greatest positive cosine in content (of at most
+    4,096, spread over the catalogue), weighted by it and scaled to the same length. With zeros instead, an unknown
+    item's likeness to what a user likes would be half of what it is for known items. Zeros stay where no known item
+    is like it.
+    """
+    half = vectors.shape[1] // 2
+    content, together = vectors[:, :half].astype(np.float64), vectors[:, half:].astype(np.float64)
+    known = np.flatnonzero(together.any(axis=1))
+    known = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), _CANDIDATES)).astype(int))]
+    guess = np.zeros(together.shape)
+    for at in range(0, len(vectors) if len(known) else 0, _BLOCK):
+        like = np.maximum(content[at : at + _BLOCK] @ content[known].T, 0.0)
+        like[known[None] == np.arange(at, at + len(like))[:, None]] = 0.0
+        if len(known) > _NEIGHBOURS:
+            like[like < np.partition(like, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS, None]] = 0.0
+        guess[at : at + _BLOCK] = like @ together[known]
+    return np.concatenate([content, _scaled(guess)], axis=1)
 
 
 def _content_matrix(text: Sequence[str], category: Sequence[str], price: NDArray[np.float64]) -> sp.csr_matrix:
