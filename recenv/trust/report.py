@@ -157,14 +157,13 @@ def _causal(causal: Mapping[str, Any]) -> str:
         return ""
     why = "".join(f"<li>{escape(str(line))}</li>" for line in causal.get("why", ()))
     placebos = [p for p in causal.get("placebo", ()) if p.get("ratio") is not None]
-    words = "".join(f"<li>{escape(str(p['words']))}</li>" for p in causal.get("placebo", ()))
     drawn = ""
     if placebos:
+        rows = [_placebo(p) for p in placebos] + _real(placebos)
         drawn = (
             '<div class="cards"><section class="card full"><header><h3>Placebo tests</h3></header><p class="question">'
-            "Effects that cannot be there. An interval that leaves out 1 shows that something else decides both what "
-            f"is shown and what is bought.</p>{forest([_placebo(p) for p in placebos], ratio=True)}<ul>{words}</ul>"
-            "</section></div>"
+            "Effects that cannot be there (times as often). An interval that leaves out 1 shows that something else "
+            f"drives both what is shown and what is bought.</p>{forest(rows, ratio=True)}</section></div>"
         )
     return f"<h2>Cause and effect: {escape(str(causal['verdict']))}</h2><ul>{why}</ul>{drawn}{_overlap(causal)}"
 
@@ -172,20 +171,29 @@ def _causal(causal: Mapping[str, Any]) -> str:
 def _placebo(p: Mapping[str, Any]) -> dict[str, Any]:
     """A placebo as a line: failed where its interval leaves out 1."""
     verdict = "FAIL" if p["failed"] else "PASS" if p.get("informative", True) else "NOT ENOUGH DATA"
-    label = str(p["name"]).replace("_", " ")
-    return {
-        "label": label, "figure": p["ratio"], "low": p["low"], "high": p["high"], "tolerance": [0.98, 1.02],
-        "verdict": verdict,
-    }  # fmt: skip
+    kept = {"figure": p["ratio"], "low": p["low"], "high": p["high"]}
+    return {"label": str(p["name"]), **kept, "tolerance": [1.0, 1.0], "verdict": verdict}
+
+
+def _real(placebos: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What real exposure seems to do within the same strata, to compare with."""
+    found = {str(p["name"]).partition(" within ")[2]: p.get("real") for p in placebos}
+    bare = {"low": None, "high": None, "tolerance": [1.0, 1.0], "verdict": "NOT MEASURED"}
+    return [
+        {"label": f"for comparison: really shown, within {name}", "figure": real, **bare}
+        for name, real in found.items()
+        if real is not None
+    ]
 
 
 def _overlap(causal: Mapping[str, Any]) -> str:
-    overlap = causal.get("overlap") or {}
-    words = escape(str(overlap["words"])) if overlap.get("words") else ""
-    if not overlap.get("edges"):
+    found = causal.get("overlap") or {}
+    words = escape(str(found["words"])) if found.get("words") else ""
+    if not found.get("edges"):
         return f"<p>{words}</p>" if words else ""
-    sides = {name: overlap[name] for name in ("shown", "not shown") if name in overlap}
-    drawn = histogram(overlap["edges"], sides, "estimated chance of being shown; bars: share of rows")
+    sides = {"what was shown": found["logged"]} | ({"what is usual": found["target"]} if found.get("target") else {})
+    first = next((k for k in range(len(found["logged"])) if any(v[k] for v in sides.values())), 0)
+    drawn = histogram(found["edges"][first:], {k: v[first:] for k, v in sides.items()}, "probability of being shown")
     return (
         '<div class="cards"><section class="card full"><header><h3>Overlap</h3></header>'
         f'{drawn}<p class="detail">{words}</p></section></div>'

@@ -59,7 +59,7 @@ def _known(lines: Sequence[Mapping[str, Any]]) -> list[float]:
 def _shared_scale(lines: Sequence[Mapping[str, Any]], ratio: bool) -> _Scale:
     least, most = lines[0]["tolerance"]
     values = _known(lines)
-    if ratio and least > 0:
+    if ratio and least > 0 and most > 0:
         reach = max([most, 1 / least, *(max(v, 1 / v) for v in values if v > 0)])
         reach = min(max(reach * 1.12, most * 1.25), 6.0)
         return _Scale(1 / reach, reach, True)
@@ -125,7 +125,7 @@ def histogram(edges: Sequence[float], sides: Mapping[str, Sequence[float]], axis
                 f"<title>{escape(told)}</title></rect>"
             )
     every = max(1, -(-n // 9))
-    marks = "".join(f"<span>{f'{edges[j]:.3g}' if j % every == 0 else ''}</span>" for j in range(n))
+    marks = "".join(f"<span>{f'{edges[j]:.2g}' if j % every == 0 else ''}</span>" for j in range(n))
     key = "".join(f'<span><b class="side{k}"></b>{escape(name)}</span>' for k, name in enumerate(sides))
     return (
         f'<svg class="hist" viewBox="0 0 {100 * n} 100" preserveAspectRatio="none" role="img" '

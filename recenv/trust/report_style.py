@@ -28,7 +28,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}
 td,th{padding:7px 12px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 tr:last-child td{border-bottom:0}th{font-size:.8rem;color:var(--soft);font-weight:600}
 td.number{white-space:nowrap;font-variant-numeric:tabular-nums}td.question{min-width:15em}
-.cards{display:grid;grid-template-columns:1fr 1fr;gap:16px}
+.cards{display:grid;grid-template-columns:1fr 1fr;gap:16px;align-items:start}
 .card{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:14px 16px;min-width:0}
 .card.full{grid-column:1/-1}.card header{display:flex;justify-content:space-between;gap:10px;align-items:flex-start}
 .card .question{color:var(--soft);font-size:.88rem;margin:2px 0 10px}.card .detail{font-size:.84rem;margin:10px 0 0}
@@ -47,7 +47,7 @@ font-size:.8rem;min-height:26px}
 .dot.unsure{background:#fff;border:3px solid #b07d00}.dot.hollow{background:#fff;border:3px solid #57606a}
 .axis .track{background:none;height:18px}.axis{min-height:18px}
 .tick{transform:translateX(-50%);color:var(--soft);font-size:.72rem}
-.hist{width:100%;height:170px;display:block;border-bottom:1px solid #8b949e}
+.hist{width:100%;height:170px;display:block;margin-top:12px;border-bottom:1px solid #8b949e}
 .bins{display:flex;font-size:.72rem;color:var(--soft);margin:3px 0 6px}
 .bins span{flex:1 1 0;min-width:0;text-align:center;overflow:visible;white-space:nowrap}
 .hist .side0{fill:#3b434b}.hist .side1{fill:#2a93d5}.hist .side2{fill:#e0a63a}
