@@ -15,7 +15,7 @@ from recenv.response.rows import TrainingRows
 Array = NDArray[np.float64]
 BINS = 5
 _N_BOOT = 200
-_PRIOR_SD = 1.0
+_PRIOR_SD = 0.5
 """How far from 1 the ratio of observed to predicted squared error is thought to lie before the logs are asked."""
 _LEAST_RATIO = 0.05
 
@@ -53,7 +53,7 @@ def calibrate_disagreement(
         ratio = sum_g sum_{i, j of different users} w_i w_j e_i e_j / sum_g sum_{i, j} w_i w_j Cov_members(p_i, p_j),
 
     e = y - p of the world's own model. The factor is the root of the ratio, after the ratio was drawn towards 1 by its
-    own uncertainty (bootstrap over groups; prior 1 +- 1). `bins` shows squared error against variance by disagreement.
+    own uncertainty (bootstrap over groups; prior 1 +- .5). `bins` shows squared error against variance by disagreement.
 
     Args:
         forward, members: calibrated. rows: rows that no network was trained on. segment: (n,) of each row.
