@@ -1,4 +1,4 @@
-"""A log's decisions ready for off-policy evaluation: propensities settled and audited, what the model expects at hand."""
+"""A log's decisions ready to be valued: propensities settled and audited, what the model expects at hand."""
 
 from __future__ import annotations
 
