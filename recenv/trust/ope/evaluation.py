@@ -38,7 +38,7 @@ def evaluate(
         label: what the propensities assume, e.g. "assumes no unmeasured confounding".
         level: of the intervals. hyper: name -> hyper-parameter, instead of the automatic choice.
         tuning_method: "mse" leaves weights alone unless they are very large; "slope" bounds them so far that biases of
-            5-24 % were measured which the intervals do not show (see docs/ope_coverage.md). See `tuning.tune`.
+            up to 21 % were measured which the intervals do not show (docs/ope_coverage.md). See `tuning.tune`.
         interval: "studentised", "t", "percentile", "bca", or "bernstein", which needs `reward_range`.
         min_propensity: floor below which the log is refused; also what counts as no support.
 
