@@ -22,24 +22,10 @@ from recenv.response.text_effect import (
 from recenv.response.text_features import BUCKETS, FORM, form_features, ngram_features, without_slots
 from recenv.response.text_metrics import figures, pairs
 
-WORDS = [
-    "river",
-    "stone",
-    "cloud",
-    "window",
-    "table",
-    "garden",
-    "engine",
-    "letter",
-    "music",
-    "winter",
-    "orange",
-    "paper",
-    "bridge",
-    "candle",
-    "forest",
-    "silver",
-]
+WORDS = (
+    "river", "stone", "cloud", "window", "table", "garden", "engine", "letter", "music", "winter", "orange", "paper",
+    "bridge", "candle", "forest", "silver",
+)  # fmt: skip
 
 
 def planted(effect: float, noise: float, tests: int = 300, seed: int = 0) -> Arms:
