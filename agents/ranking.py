@@ -1,15 +1,18 @@
-"""How a policy ranks the whole catalogue for held-out sessions: item scores of any policy, and its metrics."""
+"""How a policy ranks the whole catalogue for held-out sessions: item scores of any policy, its metrics, its curves."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.agents.base import Policy
+from recenv.agents.base import POLICY_FILE, Policy, load_policy
 from recenv.agents.candidate_policy import CandidatePolicy
 from recenv.agents.items import ActionTable, BestItemPolicy, ItemPolicy
+from recenv.agents.tracking import Board
+from recenv.agents.training import POLICY_FOLDER
 from recenv.observation import layout
 from recenv.trust.ranking import ranking_report
 
@@ -71,3 +74,18 @@ def rank_visits(policy: Policy, visits: Visits, k: int, n_boot: int = 200, seed:
 def ranking_tags(report: dict[str, Any]) -> dict[str, float]:
     """The figures of a report that stand among the benchmark's curves, by tag."""
     return {tag: float(report["parts"]["all"][metric]["value"]) for metric, tag in RANKED.items()}
+
+
+def rank_runs(events: Path, visits: Visits, steps: int, k: int = 10) -> dict[str, dict[str, float]]:
+    """Rank with the saved policy of every run below `events`; run -> figures by tag.
+
+    They become flat lines over `steps` of the run's own TensorBoard curves, for learners too: what was trained last.
+    """
+    found = {}
+    for folder in sorted(path.parent.parent for path in events.glob(f"*/{POLICY_FOLDER}/{POLICY_FILE}")):
+        policy = load_policy(folder / POLICY_FOLDER, visits.world)
+        found[folder.name] = ranking_tags(rank_visits(policy, visits, k, n_boot=1))
+        board = Board(folder)
+        board.flat(steps, found[folder.name])
+        board.close()
+    return found

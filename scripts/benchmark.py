@@ -9,10 +9,12 @@ from typing import Any
 from recenv.agents.benchmark import BenchmarkSettings
 from recenv.agents.contest import EVENTS, benchmark
 from recenv.agents.jobs import Contestant
+from recenv.agents.ranking import rank_runs
 from recenv.agents.report import markdown
 from recenv.agents.training import TrainSettings
 from recenv.env.options import EnvOptions
-from recenv.world import judge_path
+from recenv.trust.visits import held_out_visits
+from recenv.world import World, judge_path
 
 AGENTS = (
     "logged",
@@ -77,6 +79,8 @@ class BenchmarkConfig:
     """Items that the logged policy shows to such users with a probability below this are masked, in values too."""
     outer_episodes: int = 250
     """Sessions a seed and policy in each member of the judge, where it was fitted with members."""
+    data: Path | None = None
+    """Folder of the data that the worlds were fitted on: curves get recall@10 and NDCG@10 of 500 held-out sessions."""
 
 
 def run(config: BenchmarkConfig) -> dict[str, Any]:
@@ -97,6 +101,9 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
     print(markdown(result))
     paths = {name: str(config.out / f"benchmark.{name}") for name in ("json", "md", "html")}
     print("wrote " + ", ".join(paths.values()))
+    if config.data is not None:
+        world, judge = World.load(config.world), World.load(config.judge or judge_path(config.world))
+        rank_runs(config.out / EVENTS, held_out_visits(world, config.data, judge, most=500), config.steps)
     print(f"curves: tensorboard --logdir {config.out / EVENTS}")
     return {"out": str(config.out), **paths, "tensorboard": str(config.out / EVENTS), **result}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recenv.agents.base import REGISTRY, EnvFactory, NullLog
-from recenv.agents.ranking import catalogue_scores, rank_visits, ranking_tags
+from recenv.agents.ranking import catalogue_scores, rank_runs, rank_visits, ranking_tags
 from recenv.core.errors import InputError
 from recenv.core.tags import check_tag
 from recenv.data.schema import SPLITS, Dataset, clock
@@ -238,3 +238,17 @@ def test_own_history_ranks_repeats_better_than_chance_and_chance_is_chance(visit
     tags = ranking_tags(own)
     assert tags == {check_tag(tag): value for tag, value in tags.items()}
     assert set(tags) == {"shop/recall_at_k", "shop/ndcg_at_k"}
+
+
+def test_runs_get_their_curves(visits: Visits, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    REGISTRY["personal-popular"](visits.world).save(tmp_path / "personal-popular-seed0" / "policy")
+    (tmp_path / "figures").mkdir()
+    found = rank_runs(tmp_path, visits, steps=100, k=3)
+    expected = ranking_tags(rank_visits(REGISTRY["personal-popular"](visits.world), visits, 3, n_boot=1))
+    assert found == {"personal-popular-seed0": expected}
+    events = EventAccumulator(str(tmp_path / "personal-popular-seed0"))
+    events.Reload()
+    for tag, value in expected.items():
+        assert [(x.step, x.value) for x in events.Scalars(tag)] == [(s, pytest.approx(value)) for s in (0, 100)]
