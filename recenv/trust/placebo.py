@@ -166,7 +166,8 @@ def stratified_ratio(
     level = scalar("level", level, 0.5, 1.0, open_high=True)
     _, first, group = np.unique(whole("strata", strata, n), return_index=True, return_inverse=True)
     clusters = [whole("user", user, n)] + ([] if block is None else [whole("block", block, n)])
-    n1, n0 = np.bincount(group, w * shown), np.bincount(group, w * (1.0 - shown))
+    n1: Floats = np.bincount(group, w * shown).astype(np.float64)
+    n0: Floats = np.bincount(group, w * (1.0 - shown)).astype(np.float64)
     if counts is not None:
         known = numbers("counts", counts, (n, 2))[first]
         if (known < 0).any() or (known.sum(axis=1) <= 0).any():

@@ -61,7 +61,7 @@ class Steps:
     @property
     def products(self) -> Floats:
         """(n, H) W_t."""
-        return np.cumprod(_need(self.ratio, "propensities"), axis=1)
+        return np.asarray(np.cumprod(_need(self.ratio, "propensities"), axis=1), np.float64)
 
 
 @dataclass(frozen=True)
