@@ -17,21 +17,24 @@ from recenv.trust.slices import PredictionSlice
 from recenv.trust.tolerances import Tolerances, band
 
 _MOST_ITEMS = 1000
+_PRIOR = 2.0
 _MOST_BLOCKS = 2000
 
 
 def item_rates(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
     """Predicted / real by popularity of the item, and the relative error of all items' rates at once.
 
-    With d_ui = sum of w (p - y) over user u's rows of item i, R_i = sum of w times the baseline's item rate, and
-    D_i = sum_u d_ui, the mean squared relative error of item rates is
+    With d_ui = sum of w (p - y) over user u's rows of item i, D_i = sum_u d_ui and S_i the mean of predicted and real
+    responses to the item plus 2, the mean squared relative error of item rates is
 
-        tau^2 = sum_i (D_i^2 - sum_u d_ui^2) / R_i / sum_i R_i,
+        tau^2 = sum_i (D_i^2 - sum_u d_ui^2) / S_i / sum_i S_i,
 
-    a U-statistic over pairs of different users: sampling noise cancels without a model of it. Its variance is
-    (4 sum_u (g_u - mean g)^2 - 2 sum_{u != v} K_uv^2) / (sum R)^2, K_uv = sum_i d_ui d_vi / R_i,
+    a U-statistic over pairs of different users: sampling noise cancels without a model of it. S_i bounds what one item
+    can do: with expected responses alone below the line, one new item of Complete Journey (2 expected from its past,
+    31 predicted, 101 real) made 59 % of tau^2 over 741 items. The 2 keeps items with hardly a response from adding a
+    bias. The variance is (4 sum_u (g_u - mean g)^2 - 2 sum_{u != v} K_uv^2) / (sum S)^2, K_uv = sum_i d_ui d_vi / S_i,
     g_u = sum_{v != u} K_uv, at least the degenerate part 2 sum K_uv^2 (van der Vaart, "Asymptotic Statistics", chapter
-    12). Of more than 1,000 items the most expected ones count; of more than 2,000 users, users are taken in blocks.
+    12). Of more than 1,000 items those with the largest S_i count; of more than 2,000 users, users are taken in blocks.
     The two parts share the gate's error evenly.
     """
     s.check()
@@ -60,19 +63,18 @@ def item_rates(s: PredictionSlice, tol: Tolerances, seed: int = 0) -> Gate:
 def _squared_error(s: PredictionSlice, clusters: Clusters) -> tuple[float, float, int]:
     """tau^2, its standard error, and the number of items."""
     known, item = numbered(s.item)
-    expected = np.bincount(item, s.w * s.item_rate, len(known))
-    kept = np.argsort(-expected, kind="stable")[:_MOST_ITEMS]
-    kept = kept[expected[kept] > 0]
+    size = np.bincount(item, s.w * (s.p + s.y) / 2, len(known)) + _PRIOR
+    kept = np.argsort(-size, kind="stable")[:_MOST_ITEMS]
     place = np.full(len(known), -1, np.int64)
     place[kept] = np.arange(len(kept))
     rows = place[item] >= 0
     d = _table(clusters.index[rows], place[item[rows]], (s.w * (s.p - s.y))[rows], clusters.size, len(kept))
-    scaled = d / np.sqrt(expected[kept])
+    scaled = d / np.sqrt(size[kept])
     total = scaled.sum(axis=0)
     own = (scaled**2).sum(axis=1)
     g = scaled @ total - own
     pairs = float(((scaled.T @ scaled) ** 2).sum() - (own**2).sum())
-    mass = float(expected[kept].sum())
+    mass = float(size[kept].sum())
     variance = max(4 * float(((g - g.mean()) ** 2).sum()) - 2 * pairs, 2 * pairs)
     return float(g.sum()) / mass, float(np.sqrt(variance)) / mass, len(kept)
 
