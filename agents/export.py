@@ -215,7 +215,9 @@ def _fidelity(world: World) -> dict[str, Any] | None:
     if world.path is None or not (world.path / REPORT).is_file():
         return None
     report = read_report(world.path)
-    kept = {key: report[key] for key in ("world", "split", "seen", "exposure", "heads") if key in report}
+    kept: dict[str, Any] = {
+        key: report[key] for key in ("world", "split", "seen", "exposure", "heads") if key in report
+    }
     return {**_figures(kept), **verdicts(report), "line": verdict_of(world.path)}
 
 

@@ -124,8 +124,8 @@ def _roll(world: World, held: HeldOut, options: AssessOptions, sampler: Sampler 
 
 def _session_gates(rolled: Rollout | str, slices: list[PredictionSlice], tol: Tolerances, seed: int) -> list[Gate]:
     if isinstance(rolled, str):
-        names = ("second_order", "two_sample", "rollout", "leaked_future", "determinism")
-        return [g.not_measured(name, f"Cannot be measured: {rolled}.") for name in names]
+        missing = ("second_order", "two_sample", "rollout", "leaked_future", "determinism")
+        return [g.not_measured(name, f"Cannot be measured: {rolled}.") for name in missing]
     stats, names = rolled.stats, rolled.feature_names
     found = [g.second_order(stats, tol, seed), g.rollout(stats, tol, seed)]
     users = (stats.real_user, stats.simulated_user)

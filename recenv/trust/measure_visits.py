@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -147,7 +145,4 @@ def _slice(world: World, held: HeldOut, way: Plan, seen: Walked, user: NDArray[n
 def _part(seen: Walked, way: Plan, tracks: int) -> bytes:
     """The bytes that the first tracks left in a longer walk."""
     pairs = int(way.pair_ptr[np.searchsorted(way.track, tracks)])
-    cut = {step: {k: v[:tracks] for k, v in found.items()} for step, found in seen.drift.items()}
-    short = Walked(*(a[:pairs] for a in (seen.p, seen.rest, seen.known, seen.joint, seen.alone, seen.bought)), cut)
-    kept = {s: {k: v for k, v in f.items() if not np.isnan(v).all()} for s, f in short.drift.items()}
-    return replace(short, drift=kept).digest()
+    return seen.first(pairs, tracks).digest()

@@ -85,6 +85,20 @@ class Walked:
     bought: NDArray[np.bool_]
     drift: dict[int, dict[str, Floats64]] = field(default_factory=dict)
 
+    @classmethod
+    def empty(cls, n: int) -> Walked:
+        """Nothing seen yet of n pairs."""
+        known, joint, alone, bought = np.zeros((4, n), bool)
+        return cls(np.zeros(n), np.ones(n), known, joint, alone, bought, {step: {} for step in STEPS})
+
+    def first(self, pairs: int, tracks: int) -> Walked:
+        """What the first tracks left in a longer walk; drift that none of them reached is left out."""
+        cut = {step: {k: v[:tracks] for k, v in found.items()} for step, found in self.drift.items()}
+        kept = {s: {k: v for k, v in f.items() if not np.isnan(v).all()} for s, f in cut.items()}
+        p, rest = self.p[:pairs], self.rest[:pairs]
+        marks = (self.known[:pairs], self.joint[:pairs], self.alone[:pairs], self.bought[:pairs])
+        return Walked(p, rest, marks[0], marks[1], marks[2], marks[3], kept)
+
     def digest(self) -> bytes:
         """The walk as bytes."""
         parts = [self.p, self.joint, self.alone, self.bought]
@@ -109,7 +123,7 @@ def plan(world: World, held: HeldOut, tracks: Tracks, pairs: bool, acts: bool = 
     begins[1:] = _changes(session)
     begins |= ordinal == 0
     shown = np.bincount(of_row[log.shown[row]], minlength=len(first)) > 0
-    before = np.cumsum(shown) - shown
+    before: NDArray[np.int64] = np.cumsum(shown) - shown
     slot = np.where(shown, before - before[np.searchsorted(own, own)] + 1, 0)
     events = _events(held, row, of_row, len(first), acts)
     offered = _offered(world, held, row, of_row, session, slot, pairs)
@@ -185,9 +199,7 @@ def walk(world: World, held: HeldOut, tracks: Tracks, way: Plan, simulate: bool,
     state = held.start.state(spec, tracks.start)
     origin = held.start.state(spec, tracks.start)
     response = LearnedResponse(world, len(tracks.start))
-    n = len(way.item)
-    out = Walked(np.zeros(n), np.ones(n), *(np.zeros(n, bool) for _ in range(4)))
-    out.drift = {step: {} for step in STEPS}
+    out = Walked.empty(len(way.item))
     order = np.argsort(way.ordinal, kind="stable")
     ends = np.searchsorted(way.ordinal[order], np.arange(int(way.ordinal.max(initial=-1)) + 2))
     for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist()):
@@ -276,7 +288,7 @@ def _move(
 ) -> None:
     """Apply this moment's events: the log's, or the log's own acts and the simulated responses."""
     event, of = _csr(way.event_ptr, now)
-    parts = [(of, way.event_item[event], way.event_kind[event], way.event_copy[event])]
+    parts: list[tuple[NDArray[Any], ...]] = [(of, way.event_item[event], way.event_kind[event], way.event_copy[event])]
     if simulated is not None:
         kept = ~way.event_response[event]
         parts = [(of[kept], *(part[kept] for part in parts[0][1:]))]
