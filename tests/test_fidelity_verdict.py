@@ -17,12 +17,18 @@ from recenv.agents.training import EVAL_FILE, TrainSettings, train
 from recenv.core.artefacts import check_manifest, file_hash, read_json
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.verdict import identity, land, read_report, verdict_line
+from recenv.data.logs import build
+from recenv.data.options import BuildOptions
+from recenv.data.synthetic import SyntheticOptions, load
 from recenv.env.options import EnvOptions
 from recenv.response.held_out import HeldOut, read_held_out
 from recenv.scripts.fidelity import EXIT
 from recenv.trust.assess import AssessOptions, assess
+from recenv.trust.fidelity import item_rate_baseline
 from recenv.trust.measure_sessions import sessions
 from recenv.trust.summary import gate_lines, summary_lines, verdict_of
+from recenv.trust.tolerances import Tolerances
+from recenv.trust.transfer import replay_other, transfer_gates
 from recenv.variants import add_copies
 from recenv.world import World
 
@@ -191,6 +197,32 @@ def test_bad_benchmarks_are_named_before_the_test_slice_is_read(content: str | N
 def test_the_worlds_own_log_is_no_second_policy(shop: Path) -> None:
     with pytest.raises(InputError, match="the log that the world was fitted on"):
         assess(shop / "world", shop / "data", QUICK, other_data=shop / "data")
+
+
+def _other_log(folder: Path, **options: Any) -> Path:
+    """A log of the same shop: by a policy that chooses evenly, unless told otherwise."""
+    raw = load(options=SyntheticOptions(**({"users": 300, "items": 15, "categories": 3, "seed": 3} | options)))
+    build(raw, BuildOptions(progress=False)).save(folder / "other")
+    return folder / "other"
+
+
+def test_a_second_policys_log_is_judged_and_its_test_slice_left_alone(small_shop: Path, tmp_path: Path) -> None:
+    world = World.load(small_shop / "world")
+    other = _other_log(tmp_path, epsilon=1.0)
+    replayed = replay_other(world, other)
+    assert replayed.rows.shown.all()
+    assert len(np.unique(replayed.rows.user)) > 200, "all its users, not the world's half"
+    base = item_rate_baseline(replayed.rows, world.response.heads, world.n_items)
+    gates = transfer_gates(world, other, base, Tolerances(), 0)
+    assert [gate.head for gate in gates] == ["click", "purchase"]
+    assert all(gate.name == "transfer" and gate.verdict != "NOT MEASURED" for gate in gates)
+    assert read_json(other / "meta.json")["test_reads"] == 0
+
+
+def test_another_catalogue_is_no_second_policy(small_shop: Path, tmp_path: Path) -> None:
+    other = _other_log(tmp_path, items=16)
+    with pytest.raises(InputError, match="items that the world does not have"):
+        replay_other(World.load(small_shop / "world"), other)
 
 
 @pytest.mark.parametrize(("option", "value"), [("seed", -1), ("bootstraps", 0), ("sessions", 0)])
