@@ -48,9 +48,10 @@ def from_content(vectors: NDArray[Any]) -> NDArray[np.float64]:
     """(n_items, D) vectors (n_items, D) whose second half is guessed from the first, each item's own left out.
 
     The mean of the second halves of the 10 other known items of the greatest positive cosine in content (of at most
-    4,096, spread over the catalogue), weighted by it and scaled to the same length. With zeros instead, an unknown
-    item's likeness to what a user likes would be half of what it is for known items. Zeros stay where no known item
-    is like it.
+    4,096, spread over the catalogue), weighted by it: shorter where they disagree. With zeros instead, an unknown
+    item's likeness to what a user likes would be half of what it is for known items, and it is taken for a bad one;
+    stretched to full length, a policy that takes the best of many guesses shows too many of them. Zeros stay where
+    no known item is like it.
     """
     half = vectors.shape[1] // 2
     content, together = vectors[:, :half].astype(np.float64), vectors[:, half:].astype(np.float64)
@@ -62,8 +63,8 @@ def from_content(vectors: NDArray[Any]) -> NDArray[np.float64]:
         like[known[None] == np.arange(at, at + len(like))[:, None]] = 0.0
         if len(known) > _NEIGHBOURS:
             like[like < np.partition(like, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS, None]] = 0.0
-        guess[at : at + _BLOCK] = like @ together[known]
-    return np.concatenate([content, _scaled(guess)], axis=1)
+        guess[at : at + _BLOCK] = like @ together[known] / np.maximum(like.sum(axis=1, keepdims=True), 1e-12)
+    return np.concatenate([content, guess], axis=1)
 
 
 def _content_matrix(text: Sequence[str], category: Sequence[str], price: NDArray[np.float64]) -> sp.csr_matrix:
