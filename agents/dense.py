@@ -58,6 +58,8 @@ class DenseResponse:
         first += f.item_hidden
         first += (u @ f.head_user)[:, None]
         straight = z @ f.skip_pair[:N_CROSS] + f.item_skip + f.head_b3
+        if f.encoder is not None:
+            straight += f.item_tower @ (u[:, :, None] * f.encoder_product)
         return [self._head(first, straight, treatment) for treatment in treatments]
 
     def _head(self, first: Floats, straight: Floats, treatment: Floats) -> Floats:

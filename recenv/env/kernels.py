@@ -69,7 +69,8 @@ def _logits(
     u_low, u_high, u_mean, u_w1, u_b1, u_w2, u_b2 = tower
     h_user, h_product, h_pair, h_w2, h_b2, h_w3, h_b3 = head
     p_low, p_high, p_mean, p_skip = pair
-    item_tower, item_hidden, item_skip = tables
+    item_tower, item_hidden, item_skip, skip_product = tables
+    direct = skip_product.shape[0]
     hidden, u = np.empty_like(u_b1), np.empty_like(u_b2)
     from_user = np.empty(h_user.shape[1], np.float32)
     first, second, product = np.empty_like(from_user), np.empty_like(h_b2), np.empty_like(u_b2)
@@ -100,6 +101,7 @@ def _logits(
         for k in range(logit.shape[0]):
             logit[k] = h_b3[k] + item_skip[i, k]
         _axpy(second, h_w3, logit)
+        _axpy(product[:direct], skip_product, logit)
         _add(cross[r], p_low, p_high, p_mean, p_skip, 0, logit)
         _add(treat[r], p_low, p_high, p_mean, p_skip, cross.shape[1], logit)
 
@@ -116,7 +118,8 @@ class RowPredictor:
         self._tower = (f.user_low, f.user_high, f.user_mean, f.user_w1, f.user_b1, f.user_w2, f.user_b2)
         self._head = (f.head_user, f.head_product, f.head_pair, f.head_w2, f.head_b2, f.head_w3, f.head_b3)
         self._pair = (f.pair_low, f.pair_high, f.pair_mean, f.skip_pair)
-        self._tables = (f.item_tower, f.item_hidden, f.item_skip)
+        direct = np.zeros((0, len(f.heads)), np.float32) if f.encoder is None else f.encoder_product
+        self._tables = (f.item_tower, f.item_hidden, f.item_skip, direct)
 
     def logits(
         self, user: Floats, item: NDArray[Any], cross: Floats, treat: Floats, owner: NDArray[Any] | None = None

@@ -17,6 +17,7 @@ from recenv.core.errors import InputError
 from recenv.env.kernels import _axpy
 from recenv.response.encoders import ATTENTION_HEADS, Encoder
 from recenv.response.recent import Recent
+from recenv.state import EXPOSURE
 
 Floats = NDArray[np.float32]
 _ONE, _HALF, _ZERO = np.float32(1.0), np.float32(0.5), np.float32(0.0)
@@ -112,15 +113,22 @@ def _attention(recent: Any, tables: Any, ranges: Any, known: Any, events: int, p
     scale = _ONE / np.sqrt(np.float32(d))
     for r in range(item.shape[0]):
         out[r] = _ZERO
+        acted, shown = 0, 0
         count = _read(item[r], kind[r], known, events, places)
         for t in range(count):
             j = places[t]
             _input(item[r, j], kind[r, j], age[r, j], here[r, j], copied[r, j], of_item, of_kind, of_feature, ranges, x)
             if t == 0:
                 query[:] = x[:n]
+            if kind[r, j] == EXPOSURE:
+                place = events + shown
+                shown += 1
+            else:
+                place = acted
+                acted += 1
             for k in range(n):
-                x[n + k] = (x[n + k] + position[t, k]) * query[k]
-                value[t, k] = x[2 * n + k] + position[t, n + k]
+                x[n + k] = (x[n + k] + position[place, k]) * query[k]
+                value[t, k] = x[2 * n + k] + position[place, n + k]
             for a in range(ATTENTION_HEADS):
                 total = _ZERO
                 for k in range(n + a * d, n + a * d + d):

@@ -12,6 +12,8 @@ gru (Cho et al., "Learning phrase representations using RNN encoder-decoder", EM
 attention (Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.2), x_t = (q_t, k_t, v_t), event j = 0
 the newest; its q asks, in each of 4 heads of d = H / 4:
     a = softmax_j(q_0 . (k_j + P^k_j) / sqrt(d))                          the encoding is sum_j a_j (v_j + P^v_j)
+with P the learned vectors of the event's place, counted from the newest among acts and among exposures apart: "the last
+act but one" is one place, however much was shown since.
 
 A user without events has the encoding 0.
 """
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from recenv.core.errors import ArtefactError, InputError
 from recenv.response.recent import Recent
+from recenv.state import EXPOSURE
 
 Floats = NDArray[np.float32]
 ENCODERS: tuple[str, ...] = ("decay", "gru", "attention")
@@ -38,13 +41,17 @@ _COMMON: dict[str, tuple[str, ...]] = {
     "encoder_feature": ("features", "gates"),
     "encoder_item": ("n_items", "gates"),
     "encoder_item_w": ("vector", "gates"),
+    "encoder_product": ("tower", "heads"),
 }
 SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
     "decay": {},
     "gru": _COMMON | {"encoder_hidden": ("units", "gates"), "encoder_hidden_b": ("gates",)},
-    "attention": _COMMON | {"encoder_position": ("events", "key_value")},
+    "attention": _COMMON | {"encoder_position": ("places", "key_value")},
 }
-"""Arrays of each encoder, float32. gates = 3 units; key_value = 2 units; features = 3; kinds = 5."""
+"""Arrays of each encoder, float32. gates = 3 units; key_value = 2 units; features = 3; kinds = 5; places = 2 events.
+
+`encoder_product` W_u adds (u * v_i) W_u to the logits of `recenv.response.forward`: a direct path from the encoder to
+the items. Through the head's layers alone an order is found much later, or never."""
 
 
 def check_encoder(name: str) -> None:
@@ -87,19 +94,22 @@ class Encoder:
 
     def encode(self, recent: Recent) -> Floats:
         """(n, H) float32."""
-        keep, rank = self.read(recent)
+        keep, place = self.read(recent)
         width = int(np.flatnonzero(keep.any(axis=0)).max(initial=-1)) + 1
         if not width:
             return np.zeros((len(recent), self.units), np.float32)
         x = self._inputs(recent, width)
         step = self._gru if self.name == "gru" else self._attention
-        return step(x, keep[:, :width], rank[:, :width])
+        return step(x, keep[:, :width], place[:, :width])
 
     def read(self, recent: Recent) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """(n, R) which events are read, and the rank of each of them, 0 for the newest."""
+        """(n, R) which events are read, and the place of each: 0 .. events - 1 among acts, 0 the newest, `events` more
+        among exposures."""
         known = (recent.item >= 0) & (self.arrays["encoder_known"][recent.kind] > 0)
-        rank = np.cumsum(known, axis=1) - 1
-        return known & (rank < self.events), rank
+        keep = known & (np.cumsum(known, axis=1) <= self.events)
+        shown = keep & (recent.kind == EXPOSURE)
+        acted = np.cumsum(keep & ~shown, axis=1) - 1
+        return keep, np.where(shown, self.events + np.cumsum(shown, axis=1) - 1, np.maximum(acted, 0))
 
     def _inputs(self, recent: Recent, width: int) -> Floats:
         """(n, width, 3 H) x_t of the newest events; meaningless where there is none."""
@@ -110,7 +120,7 @@ class Encoder:
         x = a["encoder_item"][recent.item[:, :width]] + a["encoder_kind"][recent.kind[:, :width]]
         return np.asarray(x + features @ a["encoder_feature"], np.float32)
 
-    def _gru(self, x: Floats, keep: NDArray[np.bool_], rank: NDArray[np.int64]) -> Floats:
+    def _gru(self, x: Floats, keep: NDArray[np.bool_], place: NDArray[np.int64]) -> Floats:
         u, bias, n = self.arrays["encoder_hidden"], self.arrays["encoder_hidden_b"], self.units
         h = np.zeros((len(x), n), np.float32)
         for t in range(x.shape[1] - 1, -1, -1):
@@ -121,10 +131,10 @@ class Encoder:
             h = np.where(keep[:, t, None], new + z * (h - new), h)
         return h
 
-    def _attention(self, x: Floats, keep: NDArray[np.bool_], rank: NDArray[np.int64]) -> Floats:
+    def _attention(self, x: Floats, keep: NDArray[np.bool_], place: NDArray[np.int64]) -> Floats:
         n, heads = self.units, ATTENTION_HEADS
         size = (*x.shape[:2], heads, n // heads)
-        position = self.arrays["encoder_position"][np.clip(rank, 0, self.events - 1)]
+        position = self.arrays["encoder_position"][place]
         query = np.take_along_axis(x[:, :, :n], keep.argmax(axis=1)[:, None, None], axis=1)
         key, value = ((x[:, :, n:] + position)[:, :, part].reshape(size) for part in (slice(n), slice(n, 2 * n)))
         score = (query.reshape(-1, 1, heads, n // heads) * key).sum(axis=3) / np.float32((n // heads) ** 0.5)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recenv.response.encoders import ATTENTION_HEADS
 from recenv.response.recent import Recent
-from recenv.state import N_KINDS
+from recenv.state import EXPOSURE, N_KINDS
 
 Floats = NDArray[np.float32]
 
@@ -48,13 +48,13 @@ class Seen:
 @dataclass
 class Events:
     """`Recent` as tensors, (n, width): item int64 (0 where none), kind int64, features (n, width, 3) standardised, keep
-    bool, rank int64 (0 for the newest)."""
+    bool, place int64 (`encoders.Encoder.read`)."""
 
     item: Tensor
     kind: Tensor
     features: Tensor
     keep: Tensor
-    rank: Tensor
+    place: Tensor
 
 
 class EventEncoder(nn.Module):
@@ -86,13 +86,15 @@ class EventEncoder(nn.Module):
         """What `forward` reads of `recent`, cut to the longest history."""
         item, kind = (torch.from_numpy(a.astype(np.int64)) for a in (recent.item, recent.kind))
         known = (item >= 0) & (self.known[kind] > 0)
-        rank = torch.cumsum(known, dim=1) - 1
-        keep = known & (rank < self.events)
+        keep = known & (torch.cumsum(known, dim=1) <= self.events)
+        shown = keep & (kind == EXPOSURE)
+        acted = torch.cumsum(keep & ~shown, dim=1) - 1
+        place = torch.where(shown, self.events + torch.cumsum(shown, dim=1) - 1, acted.clamp(min=0))
         width = int(keep.any(dim=0).nonzero().max()) + 1 if bool(keep.any()) else 1
         parts = (recent.age, recent.in_session, recent.copied)
         features = torch.from_numpy(np.stack([p[:, :width].astype(np.float32) for p in parts], axis=2))
         features = (torch.clamp(features, self.low, self.high) - self.mean) * self.scale
-        cut = [x[:, :width] for x in (item.clamp(min=0), kind.clamp(min=0), keep, rank.clamp(0, self.events - 1))]
+        cut = [x[:, :width] for x in (item.clamp(min=0), kind.clamp(min=0), keep, place)]
         return Events(cut[0], cut[1], features, cut[2], cut[3])
 
     def inputs(self, events: Events, vectors: Tensor) -> Tensor:
@@ -150,7 +152,7 @@ class AttentionEncoder(EventEncoder):
 
     def __init__(self, vector_dim: int, units: int, events: int, seen: Seen) -> None:
         super().__init__(vector_dim, units, events, seen)
-        self.position = nn.Parameter(torch.zeros(events, 2 * units))
+        self.position = nn.Parameter(torch.zeros(2 * events, 2 * units))
         nn.init.normal_(self.position, std=0.3)
 
     def forward(self, events: Events, vectors: Tensor) -> Tensor:
@@ -158,7 +160,7 @@ class AttentionEncoder(EventEncoder):
         size = (*x.shape[:2], ATTENTION_HEADS, n // ATTENTION_HEADS)
         newest = events.keep.to(torch.int64).argmax(dim=1)
         query = x[torch.arange(len(x)), newest, :n].reshape(-1, 1, *size[2:])
-        both = x[:, :, n:] + nn.functional.embedding(events.rank, self.position)
+        both = x[:, :, n:] + nn.functional.embedding(events.place, self.position)
         key, value = both[..., :n].reshape(size), both[..., n:].reshape(size)
         score = (query * key).sum(dim=3) / size[3] ** 0.5
         # A finite mask: a row without any event would otherwise be NaN, also in its gradient.

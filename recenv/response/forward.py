@@ -177,7 +177,8 @@ class ResponseForward:
         h = self.item_hidden[item] + u @ self.head_user + (u * self.item_tower[item]) @ self.head_product
         h = np.maximum(h + z @ self.head_pair, 0)
         h = np.maximum(h @ self.head_w2 + self.head_b2, 0)
-        return h @ self.head_w3 + self.head_b3 + self.item_skip[item] + z @ self.skip_pair  # type: ignore[no-any-return]
+        logits = h @ self.head_w3 + self.head_b3 + self.item_skip[item] + z @ self.skip_pair
+        return logits if self.encoder is None else logits + (u * self.item_tower[item]) @ self.encoder_product  # type: ignore[no-any-return]
 
     def predict(
         self,
@@ -231,7 +232,7 @@ def _sizes(heads: int, history: dict[str, Any]) -> dict[str, int]:
     if history["name"] == "decay":
         return sizes
     units = history["units"]
-    own = {"units": units, "gates": 3 * units, "key_value": 2 * units, "events": history["events"]}
+    own = {"units": units, "gates": 3 * units, "key_value": 2 * units, "places": 2 * history["events"]}
     return sizes | own | {"kinds": N_KINDS, "features": 3}
 
 

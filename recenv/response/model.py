@@ -16,6 +16,8 @@ from recenv.response.encoders_torch import EventEncoder, Events
 Floats = NDArray[np.float32]
 _FREE = np.float32(1e6)
 """Bound of an encoding: none that one reaches."""
+_LOUD = 0.5
+"""Bound of the weights with which encodings enter the user tower at first."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class ResponseNet(nn.Module):
         for skip in (self.item_skip, self.pair_skip):
             nn.init.zeros_(skip.weight)
         self.encoder = encoder
+        if encoder is not None:
+            self.product_skip = nn.Linear(w.tower, heads, bias=False)
+            nn.init.ones_(self.product_skip.weight)
+            # Beside hundreds of standardised inputs a few small ones would hardly be heard at first.
+            nn.init.uniform_(self.user_tower[0].weight[:, -units:], -_LOUD, _LOUD)
 
     def histories(self, events: Events, inputs: Tensor) -> Tensor:
         """(n, H) encodings of events; inputs (n_items, D + Fi), of which the vectors count."""
@@ -142,7 +149,8 @@ class ResponseNet(nn.Module):
         v, skip = nn.functional.embedding(item, items[0]), nn.functional.embedding(item, items[1])
         h = torch.relu(self.head_first(torch.cat([u, v, u * v, z], dim=1)))
         h = torch.relu(self.head_second(h))
-        return self.head_last(h) + skip + self.pair_skip(z)  # type: ignore[no-any-return]
+        logits = self.head_last(h) + skip + self.pair_skip(z)
+        return logits if self.encoder is None else logits + self.product_skip(u * v)  # type: ignore[no-any-return]
 
 
 def _tower(inputs: int, hidden: int, out: int) -> nn.Sequential:
@@ -189,6 +197,7 @@ def export(net: ResponseNet, inputs: Floats) -> dict[str, Floats]:
     weights["platt"] = np.tile(np.array([1.0, 0.0], np.float32), (heads, 2, 1))
     if net.encoder is not None:
         weights |= net.encoder.arrays(item_std[: net.vector_dim, 0])
+        weights["encoder_product"] = array(net.product_skip.weight).T
         # What the encoder adds comes as it is: no range, no mean.
         none = np.zeros(net.encoder.units, np.float32)
         for part, value in (("low", none - _FREE), ("high", none + _FREE), ("mean", none)):
