@@ -11,6 +11,7 @@ import numpy as np
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.verdict import REPORT, land, read_report
 from recenv.response.held_out import HeldOut, check_same_data, read_held_out
+from recenv.response.rows import SPLITS
 from recenv.trust import gates as g
 from recenv.trust.assess_causal import causal_report
 from recenv.trust.assess_policies import policy_gates
@@ -163,7 +164,7 @@ def _told(rolled: Rollout | str) -> dict[str, Any]:
 def _read(world: World, held: HeldOut, data: str | Path) -> dict[str, Any]:
     """What was looked at, for the foot of the report."""
     meta = held.meta
-    test = held.rows.split == 3
+    test = held.rows.split == SPLITS.index("test")
     return {
         "data": Path(data).name,
         "source": meta["source"],
