@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recenv.observation import layout
+from recenv.response.encoders import SHAPES as SHAPES_OF
+from recenv.response.encoders import item_table
 from recenv.response.features import N_CROSS
 from recenv.response.forward import SHAPES, ResponseForward, item_tables
 from recenv.start import StartStates, pack
@@ -173,3 +176,24 @@ def _histories(rng: np.random.Generator, spec: StateSpec, n: int) -> UserState:
         kind = rng.choice([VIEW, CLICK, PURCHASE], len(rows))
         apply(spec, state, rows, rng.integers(0, spec.n_items, len(rows)), kind, time)
     return state
+
+
+def with_encoder(world: World, name: str, seed: int = 5, units: int = 8, events: int = 6) -> World:
+    """The world with a response model of random weights that also reads the last events."""
+    rng = np.random.default_rng(seed)
+    old, spec = world.response, world.spec
+    sizes = {
+        "features": 3, "kinds": 5, "gates": 3 * units, "n_items": spec.n_items, "vector": spec.vector_dim,
+        "units": units, "places": 2 * events, "key_value": 2 * units, "tower": 8, "heads": len(old.heads),
+    }  # fmt: skip
+    arrays = old.to_arrays()
+    for key, axes in SHAPES_OF[name].items():
+        arrays[key] = rng.normal(scale=0.5, size=[sizes[axis] for axis in axes]).astype(np.float32)
+    bounds = {"encoder_low": 0.0, "encoder_high": 12.0, "encoder_mean": 1.0, "encoder_known": 1.0}
+    arrays |= {key: np.full_like(arrays[key], value) for key, value in bounds.items()}
+    for key, value in (("low", -1e6), ("high", 1e6), ("mean", 0.0)):
+        arrays[f"user_{key}"] = np.append(arrays[f"user_{key}"], np.full(units, value, np.float32))
+    arrays["user_w1"] = np.concatenate([arrays["user_w1"], rng.normal(scale=0.5, size=(units, 8)).astype(np.float32)])
+    inputs = np.concatenate([spec.item_vectors, world.item_features], axis=1)
+    config = old.config | {"encoder": {"name": name, "units": units, "events": events}}
+    return replace(world, response=ResponseForward(arrays | item_table(arrays, inputs), config))
