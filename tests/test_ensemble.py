@@ -21,7 +21,7 @@ from recenv.agents.training import TrainSettings, make_policy, validation
 from recenv.core.errors import ArtefactError, InputError, UnsupportedError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
-from recenv.response.ensemble import fit_members
+from recenv.response.ensemble import _balanced, fit_members, open_variance
 from recenv.response.forward import ResponseForward, item_tables
 from recenv.response.train import TrainConfig
 from recenv.world import World
@@ -94,6 +94,33 @@ def test_refitted_members_disagree_most_where_rows_are_few() -> None:
     a, b = (dis.roots(m, rows)["purchase"] for m in made)
     assert np.abs(a - b).max() > 1e-3
     assert np.corrcoef(a, b)[0, 1] > 0.5
+
+
+def test_what_the_logs_leave_open_of_an_item_falls_with_its_rows_and_is_0_where_items_are_alike() -> None:
+    rows, vectors, _, _ = simulated_rows(0, n=20_000)
+    few = rows.select((rows.item != 3) | (np.cumsum(rows.item == 3) <= 2))
+    few = few.select(few.item != 7)
+    variance = open_variance(few, "purchase", len(vectors))
+    others = np.delete(variance, [3, 7])
+    assert variance[7] > variance[3] > 3 * others.max()
+    assert 0.2 < variance[7] < 1.2  # planted: items' log odds have a variance of .49
+    rng = np.random.default_rng(0)
+    few.purchase = (rng.random(len(few)) < 0.1).astype(np.float32)
+    assert open_variance(few, "purchase", len(vectors)).max() < 0.05
+
+
+def test_members_disagree_on_an_item_that_was_never_shown_and_their_scores_are_balanced() -> None:
+    moves = _balanced(10, 30, 3, np.random.default_rng(0))
+    np.testing.assert_allclose(moves.mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(moves.std(axis=0, ddof=1), 1.0)
+    assert len(np.unique(moves[0])) > 5
+    rows, vectors, features, _ = simulated_rows(0, n=6000)
+    rows = rows.select(rows.item != 7)
+    owner, fold = rows.user.astype(np.int64), rows.user.astype(np.int64) % 2
+    config = TrainConfig(epochs=3, least_steps=150)
+    made = fit_members(rows, owner, vectors, lambda _: (features, np.stack([features] * 2)), fold, config, 5, 4, False)
+    skip = np.stack([m.item_skip[:, 0] for m in made]).std(axis=0, ddof=1)
+    assert skip[7] > 1.5 * np.median(skip)
 
 
 def test_spread_is_the_standard_deviation_whatever_stands_beside_a_row() -> None:

@@ -48,8 +48,9 @@ class PessimisticResponse(LearnedResponse):
     ) -> Prediction:
         main = super().predict(state, rows, now, user_obs, item, copy, treat, position)
         shown = np.flatnonzero(treat[:, 0] > 0.5)
-        given = [a[shown] for a in (rows, now, user_obs, item, copy, treat, position)]
-        told = [other.predict(state, *given) for other in self.others]
+        who, when, seen, what = rows[shown], now[shown], user_obs[shown], item[shown]
+        text, how, rank = copy[shown], treat[shown], position[shown]
+        told = [other.predict(state, who, when, seen, what, text, how, rank) for other in self.others]
         click = self._lowered("click", main.click, [p.click for p in told], shown)
         purchase = self._lowered("purchase", main.purchase, [p.purchase for p in told], shown)
         return Prediction(click, purchase, main.leave_logit)

@@ -1,0 +1,344 @@
+"""May the simulator's ranking of good policies be believed, and do pessimism and a support mask help?
+
+For each log size and seed: a synthetic shop with a narrow logging policy, a world and its judge fitted on its log, a
+dozen policies made in the world. Each is valued in the world, in the judge and in the true shop. Ranked are those whose
+true value is at least 70 % of the best one's. At the smallest size policies are made once more with pessimism and with
+a support mask.
+    python scripts/bench_trust.py --out runs/trust
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from recenv.agents.base import Bools, Floats, NullLog
+from recenv.agents.evaluate import evaluate
+from recenv.agents.greedy import ModelGreedyPolicy
+from recenv.agents.intervals import t_interval
+from recenv.agents.jobs import Contestant, masked_alike
+from recenv.agents.training import TrainSettings, learn, validation
+from recenv.core.errors import InputError
+from recenv.data.logs import build
+from recenv.data.options import BuildOptions
+from recenv.data.synthetic import SyntheticOptions, load
+from recenv.data.truth import Truth
+from recenv.env.options import EnvOptions
+from recenv.env.true_response import TrueResponse
+from recenv.response.fit import FitOptions, fit_worlds
+from recenv.response.train import TrainConfig
+from recenv.world import World
+
+WITHIN = 0.7
+"""Policies below this share of the best true value are too easy to tell from the best: they are left out."""
+LEAST_POLICIES = 8
+
+
+@dataclass(frozen=True)
+class TrustConfig:
+    """Compare simulated with true values of good policies; sweep pessimism and support mask at the smallest log."""
+
+    out: Path = Path("runs/trust")
+    """Folder for `cells.json`, `trust.json`, `trust.md`; cells already there are kept, so a run can be resumed."""
+    sizes: tuple[int, ...] = (200, 800, 3200)
+    """Log sizes: numbers of users, half of them in the world and half in its judge."""
+    seeds: int = 5
+    """Seeds: each is another shop, another log and other training."""
+    items: int = 200
+    """Items of the shop."""
+    epsilon: float = 0.05
+    """Share of uniform choice in the logging policy: small, so that most items are seldom shown."""
+    confounding: float = 1.0
+    """How strongly the logging policy follows a hidden trait of the users."""
+    episodes: int = 300
+    """Sessions of each valuation in world and judge."""
+    true_episodes: int = 600
+    """Sessions of each valuation in the true shop."""
+    members: int = 10
+    """Members of the ensemble at the smallest size."""
+    pessimism: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Values of pessimism in the sweep."""
+    support: tuple[float, ...] = (0.0025, 0.005, 0.01)
+    """Values of the support mask in the sweep; 1 / items is what uniform logging would give each."""
+    sweep_agents: tuple[str, ...] = ("model-greedy", "dqn")
+    """Policies of the sweep."""
+    steps: int = 6_000
+    """Environment steps of a training; some policies take a third of it."""
+
+
+class Perturbed(ModelGreedyPolicy):
+    """`model-greedy` with each action's value times exp(size z_a), z_a standard normal, drawn once: a flawed copy."""
+
+    def __init__(self, world: World, config: Mapping[str, Any], seed: int, size: float) -> None:
+        super().__init__(world, config, seed)
+        draws = np.random.default_rng([seed, 7]).standard_normal(world.n_actions)
+        self.factor = np.exp(size * draws).astype(np.float32)
+
+    def values(self, obs: Floats, mask: Bools) -> Floats:
+        return np.asarray(super().values(obs, mask) * self.factor, np.float32)
+
+
+class Mixture:
+    """The second policy's choice with probability `share`, else the first's."""
+
+    name, observation = "mixture", "full"
+
+    def __init__(self, first: Any, second: Any, share: float) -> None:
+        self.first, self.second, self.share = first, second, np.float32(share)
+
+    def probabilities(self, obs: Floats, mask: Bools) -> Floats:
+        mine = (np.float32(1.0) - self.share) * self.first.probabilities(obs, mask)
+        return np.asarray(mine + self.share * self.second.probabilities(obs, mask), np.float32)
+
+    def act(self, obs: Floats, mask: Bools, rng: np.random.Generator) -> NDArray[np.int64]:
+        other = rng.random(len(obs)) < self.share
+        return np.where(other, self.second.act(obs, mask, rng), self.first.act(obs, mask, rng))
+
+    def save(self, directory: Path) -> None:
+        raise NotImplementedError("a mixture lives in this study only")
+
+
+def run(config: TrustConfig) -> dict[str, Any]:
+    """Fit, make policies, value them; writes and returns the tables."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    cells = _begun(config)
+    for seed in range(config.seeds):
+        for size in config.sizes:
+            if any((c["users"], c["seed"]) == (size, seed) for c in cells):
+                continue
+            began, cpu = time.monotonic(), time.process_time()
+            cells.append({"users": size, "seed": seed} | _cell(config, size, seed))
+            cells[-1]["cpu_seconds"] = round(time.process_time() - cpu, 1)
+            _write(config.out / "cells.json", {"config": _settings(config), "cells": cells})
+            print(f"{size} users, seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
+    ranking, sweep = _ranking(cells, config), _sweep(cells, config)
+    _write(config.out / "trust.json", {"config": _settings(config), "ranking": ranking, "sweep": sweep})
+    text = _markdown(ranking, sweep, cells, config)
+    (config.out / "trust.md").write_text(text, encoding="utf-8")
+    print(text)
+    return {"out": str(config.out), "ranking": ranking, "sweep": sweep}
+
+
+def _settings(config: TrustConfig) -> dict[str, Any]:
+    found = json.loads(json.dumps(asdict(config), default=str))
+    return {k: v for k, v in found.items() if k not in ("out", "seeds")}
+
+
+def _begun(config: TrustConfig) -> list[dict[str, Any]]:
+    """Cells of an earlier run with the same settings.
+
+    Raises:
+        InputError: the folder holds cells of other settings.
+    """
+    file = config.out / "cells.json"
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if found["config"] != _settings(config):
+        raise InputError(str(file), "holds cells of other settings", "Choose another --out.")
+    cells: list[dict[str, Any]] = found["cells"]
+    return cells
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def _cell(config: TrustConfig, size: int, seed: int) -> dict[str, Any]:
+    shop = SyntheticOptions(
+        users=size, items=config.items, epsilon=config.epsilon, confounding=config.confounding, seed=seed
+    )
+    raw = load(options=shop)
+    truth = Truth.from_bytes(raw.extras)
+    smallest = size == min(config.sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        build(raw, BuildOptions(seed=seed, progress=False)).save(base / "data")
+        training = TrainConfig(epochs=15, threads=1)
+        options = FitOptions(seed=seed, members=config.members if smallest else 0, training=training)
+        world, judge = fit_worlds(base / "data", base / "world", options, progress=False)
+    shopper = partial(TrueResponse, truth)
+    found = {
+        name: _values(make(), world, judge, shopper, config, seed) for name, make in _policies(world, config, seed)
+    }
+    result: dict[str, Any] = {"policies": found}
+    if smallest:
+        result["sweep"] = _swept(world, judge, shopper, config, seed)
+        result["disagreement"] = {h: world.disagreement_scale(h) for h in world.response.heads if h != "leave"}
+    return result
+
+
+ENV = EnvOptions(reward="gross", reward_mode="expected")
+
+
+def _policies(world: World, config: TrustConfig, seed: int) -> list[tuple[str, Callable[[], Any]]]:
+    """(name, maker) of a dozen policies, made in the world."""
+
+    def agent(text: str, steps: int = config.steps) -> Any:
+        who = Contestant.parse(text)
+        return learn(who.name, world, TrainSettings(max(steps, 1), seed, ENV, who.config), NullLog())
+
+    def mixed(second: str, share: float) -> Any:
+        return Mixture(agent("model-greedy"), agent(second), share)
+
+    def perturbed(size: float) -> Any:
+        return Perturbed(world, {"reward": "gross"}, seed, size)
+
+    third = config.steps // 3
+    return [
+        ("model-greedy", lambda: agent("model-greedy")),
+        ("two-stage (k=10)", lambda: agent("two-stage:k=10")),
+        ("linucb", lambda: agent("linucb")),
+        ("linucb, a third of the steps", lambda: agent("linucb", third)),
+        ("dqn-0", lambda: agent("dqn")),
+        ("dqn, discount .8", lambda: agent("dqn:discount=0.8")),
+        ("greedy, 20 % popular", lambda: mixed("popular", 0.2)),
+        ("greedy, 15 % logged", lambda: mixed("logged", 0.15)),
+        ("greedy, perturbed by .2", lambda: perturbed(0.2)),
+        ("greedy, perturbed by .4", lambda: perturbed(0.4)),
+        ("greedy, perturbed by .6", lambda: perturbed(0.6)),
+        ("popular", lambda: agent("popular")),
+        ("logged", lambda: agent("logged")),
+    ]
+
+
+def _values(
+    policy: Any, world: World, judge: World, shopper: Any, config: TrustConfig, seed: int, env: EnvOptions = ENV
+) -> dict[str, float]:
+    look, judged = validation(env), masked_alike(judge, world, env)
+    simulated = evaluate(policy, world, look, config.episodes, seed)
+    by_judge = evaluate(policy, judged, look, config.episodes, seed)
+    true = evaluate(policy, judged, look, config.true_episodes, seed, response=shopper)
+    found = {"simulated": simulated, "judged": by_judge, "true": true}
+    return {key: float(e.totals["gross"].mean()) for key, e in found.items()}
+
+
+def _swept(world: World, judge: World, shopper: Any, config: TrustConfig, seed: int) -> list[dict[str, Any]]:
+    """True values of policies made with pessimism or a support mask, and without."""
+    plans = [(0.0, 0.0), *((k, 0.0) for k in config.pessimism), *((0.0, s) for s in config.support)]
+    plans.append((config.pessimism[0], config.support[len(config.support) // 2]))
+    lines = []
+    for text in config.sweep_agents:
+        who = Contestant.parse(text)
+        for k, s in plans:
+            env = EnvOptions(reward="gross", reward_mode="expected", pessimism=k, support=s)
+            policy = learn(who.name, world, TrainSettings(config.steps, seed, env, who.config), NullLog())
+            values = _values(policy, world, judge, shopper, config, seed, env)
+            lines.append({"agent": text, "pessimism": k, "support": s} | values)
+    return lines
+
+
+def _ranking(cells: Sequence[Mapping[str, Any]], config: TrustConfig) -> list[dict[str, Any]]:
+    """One row a size: Kendall's tau with the truth and regret of the favourite, for world and judge."""
+    rows = []
+    for size in config.sizes:
+        of_size = [_compare(cell["policies"]) for cell in cells if cell["users"] == size]
+        row: dict[str, Any] = {"users": size, "policies": [c["policies"] for c in of_size]}
+        for key in ("simulated", "judged"):
+            for what in ("tau", "regret", "exaggeration"):
+                row[f"{key}_{what}"] = t_interval(np.array([c[f"{key}_{what}"] for c in of_size])).as_list()
+        rows.append(row)
+    return rows
+
+
+def _compare(policies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """tau, regret and exaggeration among the policies of one cell that are within reach of the best."""
+    true = np.array([v["true"] for v in policies.values()])
+    good = true >= WITHIN * true.max()
+    if good.sum() < LEAST_POLICIES:
+        raise InputError("policies", f"{good.sum()} within {1 - WITHIN:.0%} of the best", "Make more good ones.")
+    found: dict[str, float] = {"policies": int(good.sum())}
+    for key in ("simulated", "judged"):
+        told = np.array([v[key] for v in policies.values()])[good]
+        favourite = true[good][told.argmax()]
+        found[f"{key}_tau"] = float(kendalltau(told, true[good]).statistic)
+        found[f"{key}_regret"] = float(1.0 - favourite / true.max())
+        found[f"{key}_exaggeration"] = float(told.max() / favourite)
+    return found
+
+
+def _sweep(cells: Sequence[Mapping[str, Any]], config: TrustConfig) -> list[dict[str, Any]]:
+    """True value against the plain one, paired by seed, for each setting."""
+    swept = [cell["sweep"] for cell in cells if "sweep" in cell]
+    rows = []
+    for k, line in enumerate(swept[0]):
+        own = np.array([s[k]["true"] for s in swept])
+        base = next(
+            j for j, o in enumerate(swept[0]) if (o["agent"], o["pessimism"], o["support"]) == (line["agent"], 0, 0)
+        )
+        plain = np.array([s[base]["true"] for s in swept])
+        gap = t_interval(np.array([s[k]["simulated"] for s in swept]) / own).as_list()
+        difference = t_interval(own / plain - 1.0)
+        rows.append(
+            {key: line[key] for key in ("agent", "pessimism", "support")}
+            | {"true": t_interval(own).as_list(), "exaggeration": gap, "change": difference.as_list()}
+            | {"above_zero": difference.above_zero()}
+        )
+    return rows
+
+
+def _markdown(
+    ranking: Sequence[Mapping[str, Any]],
+    sweep: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
+    config: TrustConfig,
+) -> str:
+    lines = [
+        f"Shop: {config.items} items, logging epsilon {config.epsilon:g}, confounding {config.confounding:g}. Mean "
+        f"[95 % t interval over {config.seeds} seeds]. tau: Kendall's, with the true value, among policies of at least "
+        f"{WITHIN:.0%} of the best true value; regret: of the favourite, as a share of the best; exaggeration: the "
+        "favourite's value there, divided by its true one.",
+        "",
+        "| users | policies | tau, world | tau, judge | regret, world | regret, judge | exaggeration, world | judge |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in ranking:
+        counts = sorted(row["policies"])
+        many = f"{counts[0]}-{counts[-1]}"
+        parts = [f"{where}_{what}" for what in ("tau", "regret", "exaggeration") for where in ("simulated", "judged")]
+        lines.append(f"| {row['users']} | {many} | " + " | ".join(_text(row[part]) for part in parts) + " |")
+    lines += ["", f"At {min(config.sizes)} users, policies made with pessimism k or support mask eps:", ""]
+    lines += [
+        "| policy | k | eps | true value | change against plain, paired | simulated / true |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in sweep:
+        change = _text([100 * v for v in row["change"]], "+.1f") + " %"
+        cellsof = [_text(row["true"]), change, _text(row["exaggeration"], ".2f")]
+        lines.append(f"| {row['agent']} | {row['pessimism']:g} | {row['support']:g} | " + " | ".join(cellsof) + " |")
+    return "\n".join([*lines, "", *_by_policy(cells, config)]) + "\n"
+
+
+def _by_policy(cells: Sequence[Mapping[str, Any]], config: TrustConfig) -> list[str]:
+    lines = ["| users | policy | simulated | judged | true | share of the best |", "|---:|---|---:|---:|---:|---:|"]
+    for size in config.sizes:
+        of_size = [cell["policies"] for cell in cells if cell["users"] == size]
+        best = np.array([max(v["true"] for v in p.values()) for p in of_size])
+        for name in of_size[0]:
+            values = {k: np.array([p[name][k] for p in of_size]) for k in ("simulated", "judged", "true")}
+            means = [f"{v.mean():.3f}" for v in values.values()]
+            lines.append(f"| {size} | {name} | " + " | ".join(means) + f" | {(values['true'] / best).mean():.2f} |")
+    return lines
+
+
+def _text(value: Sequence[float | None], form: str = ".3f") -> str:
+    mean, low, high = value
+    if low is None or high is None or mean is None:
+        return f"{mean:{form}}"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(TrustConfig))
