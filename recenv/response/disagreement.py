@@ -22,7 +22,8 @@ _LEAST_RATIO = 0.05
 
 def roots(forward: ResponseForward, rows: TrainingRows) -> dict[str, Array]:
     """Head -> (n,) calibrated P(click), P(purchase | click) or P(purchase) of rows, as `Prediction` has them."""
-    p = forward.predict(rows.visit_obs, rows.item, rows.cross, rows.treat, rows.offset, rows.visit)
+    user = forward.user_inputs(rows.visit_obs, rows.recent)
+    p = forward.predict(user, rows.item, rows.cross, rows.treat, rows.offset, rows.visit)
     found = {"click": p.click, "purchase": p.purchase}
     return {head: np.asarray(value, np.float64) for head, value in found.items() if value is not None}
 

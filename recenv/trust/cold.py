@@ -124,7 +124,8 @@ def score(world: World, dataset: Dataset, cold: Cold, history: str) -> Scored:
     table = dataset.users.set_index("user_id").loc[ids[owner]]
     profile = world.profile_encoder.encode({c: table[c].tolist() for c in table.columns}, len(owner))
     wanted = log.scored & (log.split == _VALIDATION)
-    rows = replay(world.spec, log, profile, wanted, np.zeros(0, np.int64), progress=False).rows
+    recent = world.response.encoder is not None
+    rows = replay(world.spec, log, profile, wanted, np.zeros(0, np.int64), progress=False, recent=recent).rows
     rows.user = owner[rows.user].astype(np.int32)
     return Scored(rows, cold_item[rows.item], cold_user[rows.user])
 

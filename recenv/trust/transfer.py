@@ -47,7 +47,8 @@ def replay_other(world: World, other: str | Path) -> Replay:
         raise InputError(str(other), "holds no impressions", "Give the log of a policy that showed something")
     users = dataset.users.set_index("user_id")
     profile = world.profile_encoder.encode({c: users.loc[ids, c].tolist() for c in users.columns}, len(ids))
-    done = replay(world.spec, log, profile, log.shown, np.zeros(0, np.int64), False)
+    recent = world.response.encoder is not None
+    done = replay(world.spec, log, profile, log.shown, np.zeros(0, np.int64), False, recent=recent)
     return Replay(done.rows, log.session[done.row], world.segment_of(profile))
 
 
