@@ -261,6 +261,7 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
         "currency": judging.meta.get("currency"),
         "assumed": list(judging.meta.get("assumed", [])),
         "copies": judging.n_copies,
+        "copy_label": judging.meta.get("copy_label"),
         "outer": _outer(judging, settings),
         "rows": table(scores, judging, str(env.reward)),
         "planning_gain": planning_gain(scores, judging, str(env.reward)),

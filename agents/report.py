@@ -73,7 +73,8 @@ def header_lines(result: dict[str, Any]) -> list[str]:
     else:
         lines.append("Candidates: what was on offer in the logged visit.")
     if result["copies"]:
-        lines.append("The effect of copy is ASSUMED, not learned from these logs.")
+        label = str(result.get("copy_label") or "assumed")
+        lines.append(f"Effect of copy (what is not learned is an ASSUMPTION, not told by these logs): {label}.")
     return [*result.get("verdicts", []), *lines]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,13 @@ from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
 from recenv.core.verdict import NOTE, PAGE, REPORT, land, read_report
-from recenv.response.copy_effect import CopyEffect
+from recenv.response.copy_effect import ASSUMED, LEARNED, NEWS, PARTS, TRANSFERRED, CopyAssumptions, CopyEffect
+from recenv.response.copy_fit import extended
+from recenv.response.text_effect import shipped
 from recenv.world import World, judge_path
+
+_CARD = ("learned", "assumed")
+"""Lists in a world's card that say where the effect of copy comes from."""
 
 
 def action_table(n_items: int, copy_item: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -34,9 +40,9 @@ def action_table(n_items: int, copy_item: NDArray[np.int32]) -> tuple[NDArray[np
 
 
 def with_copies(world: World, copies: pa.Table, seed: int, world_seed: int) -> World:
-    """The world with these copies, after its own, in its action table and an assumed effect of each.
+    """The world with these copies, after its own, in its action table, and the effect of each (`transferred_effect`).
 
-    A copy whose id the world has already is left as it is.
+    A copy whose id the world has already is left as it is; so is the effect of copies that was learned from logs.
 
     Raises:
         InputError: a copy names an item that the world does not have.
@@ -52,19 +58,43 @@ def with_copies(world: World, copies: pa.Table, seed: int, world_seed: int) -> W
             raise InputError(f"copies row {row}", f"item {item_id!r} is not in the world", "Remove the row")
         copy_item[row] = -1 if item_id is None else index[item_id]
     item, copy = action_table(world.n_items, copy_item)
-    effect = CopyEffect.assume(
-        copies,
-        n_segments=len(world.segment_centroids),
-        n_categories=world.spec.n_categories,
-        seed=seed,
-        world_seed=world_seed,
-    )
-    assumed = [line for line in world.meta["assumed"] if not line.startswith("copy effect")]
-    meta = world.meta | {
-        "assumed": [*assumed, "copy effect: every part (see copy_effect), none of it learned from these logs"],
-        "copy_label": "assumed",
-    }
-    return replace(world, meta=meta, copies=copies, action_item=item, action_copy=copy, copy_effect=effect, path=None)
+    effect = transferred_effect(world, copies, seed, world_seed)
+    if world.copy_effect is not None and LEARNED in world.copy_effect.sources.values():
+        effect = extended(world.copy_effect, effect)
+    made = replace(world, copies=copies, action_item=item, action_copy=copy, path=None)
+    return with_effect(made, effect)
+
+
+def transferred_effect(world: World, copies: pa.Table, seed: int, world_seed: int) -> CopyEffect:
+    """What is known of copies that no log shows: a(text) and the size of e(text) from tests of news headlines, and the
+    rest assumed. Where the world was made from those very tests a(text) would be told by the answers: it is drawn.
+    """
+    texts = ["" if t is None else str(t) for t in copies["text"].to_pylist()]
+    told: dict[str, Any] = {}
+    if world.meta["source"] != "upworthy":
+        model = shipped()
+        distinct = sorted(set(texts))
+        score = dict(zip(distinct, model.for_shop(distinct), strict=True))
+        told["text_effect"] = np.array([score[t] for t in texts], np.float32)
+        sd = model.card["held_out"]["score_sd"]
+        told["assumptions"] = CopyAssumptions(text_sd=round(sd, 4), noise_sd=round(model.noise_sd, 4))
+    size = {"n_segments": len(world.segment_centroids), "n_categories": world.spec.n_categories}
+    return CopyEffect.assume(copies, **size, seed=seed, world_seed=world_seed, **told)
+
+
+def with_effect(world: World, effect: CopyEffect) -> World:
+    """The world with this effect of its copies, said in its card."""
+    card = {key: [line for line in world.meta[key] if not line.startswith("copy effect")] for key in _CARD}
+    by_source = {name: [p for p in PARTS if effect.sources[p] == name] for name in (LEARNED, TRANSFERRED, ASSUMED)}
+    if by_source[LEARNED]:
+        card["learned"].append(f"copy effect: {', '.join(by_source[LEARNED])}, from logged exposures")
+    if by_source[TRANSFERRED]:
+        parts = ", ".join(by_source[TRANSFERRED]).replace("e(text)", "the size of e(text), whose values are drawn")
+        card["assumed"].append(f"copy effect, transferred: {parts}; measured on tests of {NEWS}")
+    if by_source[ASSUMED]:
+        parts = ", ".join(by_source[ASSUMED])
+        card["assumed"].append(f"copy effect, assumed: {parts} (sizes: see copy_effect), not learned from these logs")
+    return replace(world, meta=world.meta | card | {"copy_label": effect.label}, copy_effect=effect, path=None)
 
 
 def add_copies(
@@ -78,18 +108,18 @@ def add_copies(
         if source.exists():
             made = with_copies(World.load(source), copies, seed, world_seed=1000 * (seed + 1) + world_seed)
             made.save(target)
-            _copy_reports(source, target)
+            _copy_reports(source, target, made.meta["copy_label"])
             if rejected is not None and rejected.num_rows:
                 pq.write_table(rejected, target / "copies_rejected.parquet", compression="zstd")
     return Path(out)
 
 
-def _copy_reports(source: Path, target: Path) -> None:
+def _copy_reports(source: Path, target: Path, label: str) -> None:
     """The source's report, marked as measured without the copy: the response to items is the same model's."""
     if not (source / REPORT).is_file():
         return
     report = read_report(source)
     report.setdefault("measured_on", source.name)
     page = (source / PAGE).read_text(encoding="utf-8") if (source / PAGE).is_file() else None
-    note = f"Measured on {report['measured_on']}, before copy was added. The effect of copy is assumed, not measured."
+    note = f"Measured on {report['measured_on']}, before copy was added. Effect of copy: {label}."
     land(target, report, page and page.replace(NOTE, f'<p class="note">{html.escape(note)}</p>', 1))

@@ -1,4 +1,4 @@
-"""What a text adds to the response logit. In this version every part is an assumption, drawn from a seed."""
+"""What a text adds to the response logit; each part says whether it is learned, transferred or assumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,12 @@ from recenv.core.errors import ArtefactError, InputError
 F32: TypeAlias = NDArray[np.float32]
 I32: TypeAlias = NDArray[np.int32]
 
+LEARNED, TRANSFERRED, ASSUMED = LABELS = ("learned", "transferred", "assumed")
+PARTS = ("a(text)", "e(text)", "segment x style", "category x style", "wear")
+NEWS = "news headlines, not shop copy"
+"""Where what is transferred comes from; said wherever the label shows."""
+POSTERIOR = ("base", "segment_style", "category_style")
+"""Parts whose posterior mean and standard deviation a learned effect keeps, beside the draw that its world uses."""
 _PARTS = {"text": 101, "noise": 102, "segment_style": 103, "category_style": 104}
 
 
@@ -58,9 +64,10 @@ class CopyEffect:
         effect = base[c] + segment_style[s, style(c)] + category_style[k, style(c)] - wear * seen_style
         base[c] = a(text of c) + e(text of c)
 
-    All draws are independent normal with mean zero by construction (of the distribution, not of the sample: what was
-    drawn is not centred again, so adding a text or a style leaves the others' numbers as they are). A copy without a
-    style has neither style terms nor wear.
+    Where a part is learned from logged exposures (`recenv.response.copy_fit`), the tables hold one draw from its
+    posterior, another one in each world. All other draws are independent normal with mean zero by construction (of the
+    distribution, not of the sample: what was drawn is not centred again, so adding a text or a style leaves the
+    others' numbers as they are). A copy without a style has neither style terms nor wear.
 
     Attributes:
         styles: names of the S styles, sorted.
@@ -72,6 +79,10 @@ class CopyEffect:
         seed: of a, segment x style, category x style: one for a world and its judge.
         world_seed: of e: another one in each world.
         assumptions: the standard deviations drawn with.
+        sources: part -> `learned`, `transferred` or `assumed`.
+        notes: part -> what else is to be known of it; JSON-able.
+        posterior: of parts that are not assumed, `base_mean`, `base_sd` and so on, of the shape of the table; and the
+            logged `shown` and `responses` of each copy, (n_copies,) float32. Empty where all is assumed.
     """
 
     styles: tuple[str, ...]
@@ -83,6 +94,24 @@ class CopyEffect:
     seed: int
     world_seed: int
     assumptions: CopyAssumptions
+    sources: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(PARTS, ASSUMED))
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    posterior: Mapping[str, F32] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """One line: which parts are learned, transferred, assumed."""
+        if set(self.sources.values()) == {ASSUMED}:
+            return ASSUMED
+        named = {name: [p for p in PARTS if self.sources[p] == name] for name in LABELS}
+        told = {LEARNED: "learned", TRANSFERRED: f"transferred from {NEWS}", ASSUMED: "assumed"}
+        return "; ".join(f"{told[name]}: {', '.join(parts)}" for name, parts in named.items() if parts)
+
+    def at_mean(self) -> CopyEffect:
+        """The effect with posterior means in place of draws: what a decision should go by; itself if none is known."""
+        means = {name: self.posterior[f"{name}_mean"] for name in POSTERIOR if f"{name}_mean" in self.posterior}
+        wear = self.notes.get("wear", {}).get("mean", self.wear)
+        return replace(self, **means, wear=float(wear))  # type: ignore[arg-type]
 
     @classmethod
     def assume(
@@ -94,6 +123,7 @@ class CopyEffect:
         seed: int,
         world_seed: int,
         assumptions: CopyAssumptions | None = None,
+        text_effect: F32 | None = None,
     ) -> CopyEffect:
         """Draw every part; each draw is keyed by the SHA-256 of its text or style, never by its position.
 
@@ -106,6 +136,8 @@ class CopyEffect:
             seed: for a, segment x style and category x style.
             world_seed: for e.
             assumptions: sizes of the parts; the defaults if None.
+            text_effect: (n_copies,) a(text) told by a model of other tests, and the size of e(text) with it: both are
+                then `transferred`. a(text) is drawn if None.
 
         Raises:
             InputError: a column is missing or of another length, or a count is negative.
@@ -118,7 +150,14 @@ class CopyEffect:
         index = {s: i for i, s in enumerate(styles)}
         words = np.array([stable_word(t or c) for c, t in zip(ids, texts)], np.int64)
         style_words = np.array([stable_word(s) for s in styles], np.int64)
-        base = sizes.text_sd * _draw(seed, "text", words) + sizes.noise_sd * _draw(world_seed, "noise", words)
+        sources, known = dict.fromkeys(PARTS, ASSUMED), {}
+        told = sizes.text_sd * _draw(seed, "text", words) if text_effect is None else np.asarray(text_effect)
+        if len(told) != len(words):
+            raise InputError("text_effect", f"{len(told)} for {len(words)} copies", "Give one a copy")
+        if text_effect is not None:
+            sources |= {"a(text)": TRANSFERRED, "e(text)": TRANSFERRED}
+            known = {"base_mean": told.astype(np.float32), "base_sd": np.full(len(told), sizes.noise_sd, np.float32)}
+        base = told + sizes.noise_sd * _draw(world_seed, "noise", words)
         return cls(
             styles=styles,
             copy_style=np.array([index.get(s, -1) if s else -1 for s in style_names], np.int32),
@@ -129,6 +168,8 @@ class CopyEffect:
             seed=seed,
             world_seed=world_seed,
             assumptions=sizes,
+            sources=sources,
+            posterior=known,
         )
 
     def effect(self, copy: ArrayLike, segment: ArrayLike, category: ArrayLike, seen_style: ArrayLike) -> F32:
@@ -169,8 +210,11 @@ class CopyEffect:
             "world_seed": self.world_seed,
             "wear": self.wear,
             "assumptions": asdict(self.assumptions),
+            "sources": dict(self.sources),
+            "notes": dict(self.notes),
         }
         return {
+            **{f"posterior.{name}": array for name, array in self.posterior.items()},
             "copy_style": self.copy_style,
             "base": self.base,
             "segment_style": self.segment_style,
@@ -198,32 +242,46 @@ class CopyEffect:
                 seed=int(settings["seed"]),
                 world_seed=int(settings["world_seed"]),
                 assumptions=CopyAssumptions(**settings["assumptions"]),
+                # Worlds made before parts had sources: all was assumed.
+                sources=settings.get("sources", dict.fromkeys(PARTS, ASSUMED)),
+                notes=settings.get("notes", {}),
+                posterior=_posterior(arrays),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError("copy effect", f"unreadable arrays ({error})", "Make the world again") from error
         widths = {made.segment_style.shape[1], made.category_style.shape[1], len(styles)}
         low, high = (made.copy_style.min(), made.copy_style.max()) if len(made.copy_style) else (-1, -1)
-        if len(made.base) != len(made.copy_style) or len(widths) > 1 or low < -1 or high >= len(styles):
+        odd = [n for n in POSTERIOR if f"{n}_mean" in made.posterior and _odd_posterior(made, n)]
+        odd += [p for p in PARTS if made.sources.get(p) not in LABELS]
+        if len(made.base) != len(made.copy_style) or len(widths) > 1 or low < -1 or high >= len(styles) or odd:
             raise ArtefactError("copy effect", "arrays that do not fit each other", "Make the world again")
         return made
 
     def describe(self) -> dict[str, Any]:
-        """Each part: label, standard deviation or value, seed, what it is keyed by, and the spread that came out."""
+        """Each part: source, standard deviation or value, seed, what it is keyed by, and the spread that came out."""
         sizes = self.assumptions
 
-        def part(sd: float, seed: int, key: str, drawn: F32 | None = None) -> dict[str, Any]:
-            row: dict[str, Any] = {"label": "assumed", "mean": 0.0, "sd": sd, "seed": seed, "keyed_by": key}
-            return row if drawn is None else {**row, "drawn": int(drawn.size), "drawn_sd": _spread(drawn)}
+        def part(name: str, sd: float, seed: int, key: str, drawn: F32 | None = None) -> dict[str, Any]:
+            row: dict[str, Any] = {"label": self.sources[name], "sd": sd, "seed": seed, "keyed_by": key}
+            row |= {} if drawn is None else {"drawn": int(drawn.size), "drawn_sd": _spread(drawn)}
+            row |= {"from": NEWS} if row["label"] == TRANSFERRED else {"mean": 0.0}
+            return row | dict(self.notes.get(name, {}))
 
+        wear = {"label": self.sources["wear"], "value": self.wear, "unit": "logit per earlier sight of the style"}
         return {
             "unit": "response logit",
+            "label": self.label,
             "styles": list(self.styles),
             "parts": {
-                "a(text)": part(sizes.text_sd, self.seed, "text"),
-                "e(text)": part(sizes.noise_sd, self.world_seed, "text"),
-                "segment x style": part(sizes.segment_style_sd, self.seed, "segment, style", self.segment_style),
-                "category x style": part(sizes.category_style_sd, self.seed, "category, style", self.category_style),
-                "wear": {"label": "assumed", "value": self.wear, "unit": "logit per earlier sight of the style"},
+                "a(text)": part("a(text)", sizes.text_sd, self.seed, "text"),
+                "e(text)": part("e(text)", sizes.noise_sd, self.world_seed, "text"),
+                "segment x style": part(
+                    "segment x style", sizes.segment_style_sd, self.seed, "segment, style", self.segment_style
+                ),
+                "category x style": part(
+                    "category x style", sizes.category_style_sd, self.seed, "category, style", self.category_style
+                ),
+                "wear": wear | dict(self.notes.get("wear", {})),
             },
             "a + e": {"drawn": int(self.base.size), "drawn_sd": _spread(self.base)},
         }
@@ -266,6 +324,16 @@ def _typed(array: NDArray[Any], dtype: Any, ndim: int) -> NDArray[Any]:
     if array.dtype != dtype or array.ndim != ndim or not np.isfinite(array).all():
         raise ValueError(f"expected a finite {np.dtype(dtype)} array of {ndim} dimensions")
     return array
+
+
+def _posterior(arrays: Mapping[str, NDArray[Any]]) -> dict[str, F32]:
+    names = [name for name in arrays if name.startswith("posterior.")]
+    return {n.removeprefix("posterior."): _typed(arrays[n], np.float32, arrays[n].ndim) for n in sorted(names)}
+
+
+def _odd_posterior(made: CopyEffect, name: str) -> bool:
+    shape = getattr(made, name).shape
+    return any(made.posterior.get(f"{name}_{what}", np.zeros(0)).shape != shape for what in ("mean", "sd"))
 
 
 def _spread(values: F32) -> float:

@@ -19,6 +19,7 @@ from recenv.core.verdict import land
 from recenv.data.schema import Dataset, require_fittable
 from recenv.response import catalogue as cat
 from recenv.response.copy_effect import stable_word
+from recenv.response.copy_logs import learn_copies
 from recenv.response.disagreement import calibrate_disagreement
 from recenv.response.ensemble import fit_members
 from recenv.response.forward import ResponseForward
@@ -31,7 +32,7 @@ from recenv.response.train import Folds, TrainConfig, train
 from recenv.state import StateSpec
 from recenv.trust.fidelity import item_rate_baseline, quick_fidelity
 from recenv.trust.quick import quick_verdict
-from recenv.variants import action_table, with_copies
+from recenv.variants import action_table, with_copies, with_effect
 from recenv.world import World, judge_path, nearest
 
 ROLES = ("train", "judge")
@@ -229,7 +230,10 @@ def _fit_one(
     )
     if len(shared.dataset.copies):
         copies = pa.Table.from_pandas(shared.dataset.copies, preserve_index=False)
-        world = with_copies(world, copies, options.seed, world_seed=1000 * (options.seed + 1) + ROLES.index(role))
+        draw_seed = 1000 * (options.seed + 1) + ROLES.index(role)
+        world = with_copies(world, copies, options.seed, world_seed=draw_seed)
+        effect = learn_copies(world, log, done, segment, str(meta["propensity"]), options.seed, draw_seed)
+        world = world if effect is None else with_effect(world, effect)
     if world.leave_known:
         world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
     _tell_frailty(world)
