@@ -133,6 +133,8 @@ REGISTRY: dict[str, Entry] = {
         Entry("mf", "recenv.agents.mf:MFPolicy", "matrix factorisation by alternating least squares"),
         Entry("two-stage", "recenv.agents.two_stage:TwoStagePolicy", "a short list, re-ranked by the response model"),
         Entry("model-greedy", "recenv.agents.greedy:ModelGreedyPolicy", "best next reward by the response model"),
+        Entry("best-by-count", "recenv.agents.copy_bandits:BestByCountPolicy", "the copy that counted best", True),
+        Entry("thompson-copy", "recenv.agents.copy_bandits:ThompsonCopyPolicy", "Thompson sampling over copies", True),
         Entry("linucb", "recenv.agents.linucb:LinUCBPolicy", "linear bandit on candidate features", True),
         Entry("dqn", "recenv.agents.dqn:DQNPolicy", "own deep Q network over items and copies", True),
         Entry("sb3-dqn", "recenv.agents.sb3:SB3DQNPolicy", "Stable-Baselines3 DQN over a candidate set", True),

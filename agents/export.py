@@ -72,7 +72,10 @@ EXPORTERS: dict[str, Exporter] = {
     "dqn": Exporter("best", _dqn),
 }
 _CANDIDATES = "it looks at retrieved candidates, and their retrieval is not part of the graph yet"
+_DRAWN = "it draws or counts copies: a table to be kept up to date, not a function of the user"
 UNSUPPORTED: dict[str, str] = {
+    "best-by-count": _DRAWN,
+    "thompson-copy": _DRAWN,
     "two-stage": _CANDIDATES,
     "linucb": _CANDIDATES,
     "sb3-dqn": _CANDIDATES,
