@@ -99,6 +99,11 @@ def test_text_from_data_is_escaped(report: tuple[Path, dict[str, Any]]) -> None:
     made = page(found)
     assert "<img" not in made
     assert made.count(html.escape(evil)) > 20
+    for gate in found["gates"]:
+        gate["verdict"] = "FAIL"
+    decided = page(found | {"verdict": "FAIL"})
+    assert "What decided" in decided
+    assert "<img" not in decided
 
 
 def _places(text: str) -> list[float]:
