@@ -18,14 +18,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from recenv.core.errors import ArtefactError, InputError
-from recenv.scripts import benchmark, export, fit, make_copy, prepare
+from recenv.scripts import benchmark, export, fidelity, fit, make_copy, prepare
 
 READY_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """The whole path on Complete Journey: prepare, fit, copy, benchmark, export, serve, one answer."""
+    """The whole path on Complete Journey: prepare, fit, fidelity, copy, benchmark, export, serve, one answer."""
 
     out: Path = Path("demo")
     """Folder of all that is made; must be new or empty."""
@@ -51,29 +51,34 @@ def run(config: DemoConfig) -> dict[str, Any]:
         raise InputError(str(config.out), "exists and is not empty", "Remove it, or choose another --out")
     base, began = config.out, time.monotonic()
     data, world, copied = base / "data", base / "worlds" / "journey", base / "worlds" / "journey-copy"
-    with _step("1/6 logs to tables"):
+    with _step("1/7 logs to tables"):
         made = prepare.run(
             prepare.PrepareConfig(
                 source="complete-journey", out=data, items=config.items, households=config.households, seed=config.seed
             )
         )
-    with _step("2/6 tables to a world and its judge, on disjoint households"):
+    with _step("2/7 tables to a world and its judge, on disjoint households"):
         fitted = fit.run(fit.FitConfig(data=data, out=world, seed=config.seed))
-    with _step("3/6 copy variants (their effect is assumed: these logs hold no copy)"):
+    with _step("3/7 how far may it be trusted? (the weeks that nothing was fitted on)"):
+        trust = fidelity.run(fidelity.FidelityConfig(world=world, data=data, seed=config.seed))
+        print(
+            "  It stops nothing here, and goes into every table and bundle below (docs/verdicts.md says what it means)."
+        )
+    with _step("4/7 copy variants (their effect is assumed: these logs hold no copy)"):
         copy = make_copy.run(make_copy.CopyConfig(world=world, out=copied, seed=config.seed))
         print("\n".join(f"  {line}" for line in copy["samples"]))
-    with _step("4/6 train agents in the world, compare them in the judge's world"):
+    with _step("5/7 train agents in the world, compare them in the judge's world"):
         table = benchmark.run(
             benchmark.BenchmarkConfig(
                 world=copied, out=base / "benchmark", seeds=config.seeds, steps=config.steps,
                 episodes=config.episodes, workers=config.workers, seed=config.seed,
             )
         )  # fmt: skip
-    with _step("5/6 export the trained policy"):
+    with _step("6/7 export the trained policy"):
         bundle = base / "bundle"
         export.run(export.ExportConfig(run=_dqn_run(base / "benchmark"), out=bundle))
         print(f"  bundle: {bundle}")
-    with _step("6/6 serve it, and ask it once over HTTP"):
+    with _step("7/7 serve it, and ask it once over HTTP"):
         answer = ask_served(bundle, _request(data))
         print(json.dumps(answer, indent=1))
     _print_paths(base, time.monotonic() - began)
@@ -81,6 +86,8 @@ def run(config: DemoConfig) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "data": made["counts"],
         "fidelity": fitted["fidelity"],
+        "verdict": trust["verdict"],
+        "causal": trust["causal"],
         "table": table["html"],
         "tensorboard": table["tensorboard"],
         "bundle": str(bundle),
@@ -170,6 +177,7 @@ def _wait_healthy(server: subprocess.Popen[bytes], port: int) -> None:
 
 def _print_paths(base: Path, seconds: float) -> None:
     print(f"\nDone in {seconds / 60:.1f} minutes.")
+    print(f"  verdict:     {base / 'worlds' / 'journey' / 'fidelity.html'}")
     print(f"  table:       {base / 'benchmark' / 'benchmark.html'}")
     print(f"  curves:      tensorboard --logdir {base / 'benchmark' / 'runs'}")
     print(f"  bundle:      {base / 'bundle'}")
