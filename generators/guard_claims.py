@@ -9,19 +9,18 @@ diseases) are never unlocked by their class, only by their wording.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from recenv.core.errors import InputError
 from recenv.core.render import clean
 from recenv.generators.base import Row
 from recenv.generators.corpus import has_evidence
+from recenv.generators.guard_phrases import Phrases, whole
 from recenv.generators.guard_text import canonical
 from recenv.generators.seeds import read_seeds
 
-SLOT = r"\{\w+\}"
 ATTRIBUTES = ("text", "brand", "category", "size", "department")
 """Columns of `items.parquet` whose words a line may repeat."""
 
@@ -33,8 +32,7 @@ class ClaimGroup:
     Attributes:
         name: the class. needs: evidence columns, any one of which unlocks it. from_item: whether the product's own
             words unlock it. phrase_only: whether `claims` must hold the wording, not just the class.
-        words: its single words, lower case. pattern: matches words and phrases in a canonical text.
-        exceptions: matches wordings in which they claim nothing; None where there are none.
+        words: its single words, lower case. phrases: finds words and phrases.
     """
 
     name: str
@@ -42,13 +40,12 @@ class ClaimGroup:
     from_item: bool
     phrase_only: bool
     words: frozenset[str]
-    pattern: re.Pattern[str]
-    exceptions: re.Pattern[str] | None
+    phrases: Phrases
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim found in a text: its group, its words, and where it stands in the canonical text."""
+    """One claim found: its group, its words, and where it stands in the canonical text."""
 
     group: ClaimGroup
     words: str
@@ -72,7 +69,7 @@ def claim_classes() -> tuple[str, ...]:
 def claim_words(item: Row | None = None) -> frozenset[str]:
     """Single words (lower case, as cut by `recenv.generators.quality.tokens`) that are claims by themselves.
 
-    With an item: those that its evidence does not unlock. Claims of several words ("no risk") are not here: `check`
+    With an item: those that its evidence does not unlock. Claims of several words ("no risk") are not here: the guard
     finds them. A few words stand in harmless wordings too ("feel free"); a generator loses little by leaving them out.
     """
     return frozenset(w for group in claim_groups() if item is None or not _open(group, item) for w in group.words)
@@ -91,20 +88,15 @@ def vouched(item: Row) -> tuple[str, ...]:
     if not isinstance(entries, (list, tuple)) or not all(isinstance(e, str) for e in entries):
         mend = f"Give a list of texts: a class ({', '.join(claim_classes())}) or the wording of a claim"
         raise InputError(f"item {item.get('item_id')!r}, column 'claims'", f"{value!r} is no list of texts", mend)
-    return tuple(e.strip().casefold().replace(" ", "_") if _is_class(e) else canonical(e).strip() for e in entries if e)
+    return tuple(_class_name(e) or canonical(e).strip() for e in entries if e.strip())
 
 
 @lru_cache(maxsize=65_536)
 def find_claims(text: str) -> tuple[Claim, ...]:
-    """Every claim in a canonical text (`guard_text.canonical`), whatever could unlock it."""
-    found = []
-    for group in claim_groups():
-        spans = [m.span(1) for m in group.exceptions.finditer(text)] if group.exceptions else []
-        for match in group.pattern.finditer(text):
-            start, end = match.span(1)
-            if not any(a <= start and end <= b for a, b in spans):
-                found.append(Claim(group, match.group(1), start, end))
-    return tuple(found)
+    """Every claim in a canonical text, whatever could unlock it."""
+    return tuple(
+        Claim(group, words, start, end) for group in claim_groups() for words, (start, end) in group.phrases.find(text)
+    )
 
 
 def unlocked(claim: Claim, text: str, item: Row) -> bool:
@@ -112,11 +104,30 @@ def unlocked(claim: Claim, text: str, item: Row) -> bool:
     if _open(claim.group, item):
         return True
     wordings = [w for w in vouched(item) if w not in claim_classes()]
-    if any(
-        a <= claim.start and claim.end <= b for a, b in (m.span() for w in wordings for m in _whole(w).finditer(text))
-    ):
+    spans = (m.span() for w in wordings for m in whole(w).finditer(text))
+    if any(start <= claim.start and claim.end <= end for start, end in spans):
         return True
-    return claim.group.from_item and any(_whole(claim.words).search(canonical(clean(item.get(a)))) for a in ATTRIBUTES)
+    return claim.group.from_item and any(whole(claim.words).search(canonical(clean(item.get(a)))) for a in ATTRIBUTES)
+
+
+def claim_reasons(text: str, item: Row) -> list[str]:
+    """`claim:CLASS:WORDS` for every claim in a canonical text that the item does not unlock."""
+    return [f"claim:{c.group.name}:{c.words}" for c in find_claims(text) if not unlocked(c, text, item)]
+
+
+def judged(text: str, item: Row) -> str:
+    """A canonical text without the words that the claim lists know as a claim, as harmless, or as vouched for."""
+    wordings = [m.span() for w in vouched(item) for m in whole(w).finditer(text)]
+    spans = sorted({*_known_spans(text), *wordings}, reverse=True)
+    for start, end in spans:
+        text = f"{text[:start]}{'.' * (end - start)}{text[end:]}"
+    return f" {' '.join(w for w in text.split() if w.strip('.'))} "
+
+
+@lru_cache(maxsize=65_536)
+def _known_spans(text: str) -> tuple[tuple[int, int], ...]:
+    harmless = {span for group in claim_groups() for span in group.phrases.harmless(text)}
+    return tuple(harmless | {(claim.start, claim.end) for claim in find_claims(text)})
 
 
 def _open(group: ClaimGroup, item: Row) -> bool:
@@ -125,11 +136,12 @@ def _open(group: ClaimGroup, item: Row) -> bool:
     return not group.phrase_only and group.name in vouched(item)
 
 
-def _is_class(entry: str) -> bool:
-    return entry.strip().casefold().replace(" ", "_") in claim_classes()
+def _class_name(entry: str) -> str:
+    name = entry.strip().casefold().replace(" ", "_")
+    return name if name in claim_classes() else ""
 
 
-def _group(name: str, entry: dict[str, object]) -> ClaimGroup:
+def _group(name: str, entry: dict[str, Any]) -> ClaimGroup:
     words, phrases, exceptions = (_texts(entry, key) for key in ("words", "phrases", "except"))
     return ClaimGroup(
         name,
@@ -137,36 +149,12 @@ def _group(name: str, entry: dict[str, object]) -> ClaimGroup:
         entry.get("from_item") is True,
         entry.get("phrase_only") is True,
         frozenset(words),
-        _any_of((*phrases, *words)),
-        _any_of(exceptions) if exceptions else None,
+        Phrases((*phrases, *words), exceptions),
     )
 
 
-def _texts(entry: dict[str, object], key: str) -> tuple[str, ...]:
+def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
     value = entry.get(key, [])
     if not isinstance(value, list) or not all(isinstance(x, str) and x for x in value):
         raise InputError("seeds/claims.json", f"{key!r} is {value!r}", "Write a list of texts")
     return tuple(value)
-
-
-def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
-    # Longest first, so that a wording is reported whole.
-    ordered = sorted(phrases, key=len, reverse=True)
-    return re.compile(f"(?= ({'|'.join(_expression(p) for p in ordered)}) )")
-
-
-def _expression(phrase: str) -> str:
-    return " ".join(_token(token) for token in phrase.split())
-
-
-def _token(token: str) -> str:
-    if token == "_":
-        return r"\S+"
-    if token == "{}":
-        return SLOT
-    return "(?:" + "|".join(re.escape(part) for part in token.split("|")) + ")"
-
-
-@lru_cache(maxsize=4096)
-def _whole(words: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<= ){re.escape(words)}(?= )")

@@ -1,87 +1,55 @@
-"""Generate, check, keep: a line reaches the catalogue only if it states no fact of its own and renders cleanly."""
+"""Generate, check, keep: fewer lines rather than unsafe ones, plain templates where nothing else is left."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pyarrow as pa
+from rapidfuzz import fuzz
 
+from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
-from recenv.core.render import SLOT_COLUMNS, render, slot_value, slots
+from recenv.core.render import SLOT_COLUMNS
 from recenv.generators.base import Generator, Row, Variant, digest, requests_for, rows
+from recenv.generators.channels import channel_named
+from recenv.generators.corpus import read_corpus
+from recenv.generators.guard import check, guard_reasons
+from recenv.generators.guard_claims import vouched
+from recenv.generators.guard_text import canonical
 from recenv.generators.templates import FALLBACK_TEXT
 
-MAX_GRAPHEMES = 90
-"""Length limit of the channel "description", counted on the rendered line."""
+ALIKE = 90.0
+"""Likeness in percent (rapidfuzz `token_sort_ratio` of delexicalised lines) from which on two lines say the same."""
+_SLOT_DIGITS = {f"{{{slot}}}": str(digit) for digit, slot in enumerate(SLOT_COLUMNS)}
+ROUNDS = 4
+"""How often items that are short of lines are asked for again, each time for twice as many."""
 
-_PERCENT = frozenset("%‰‱٪％")
+__all__ = ["CopySet", "check", "guard_reasons", "near_duplicate", "write_copies"]
 
 
 @dataclass(frozen=True)
 class CopySet:
-    """What came through (`kept`), what did not (`rejected`), and how often for which reason."""
+    """What a generator's proposals came to.
+
+    Attributes:
+        kept: lines that may enter a world. Items for which there is none have a plain line `needs review` here too.
+        waiting: lines that need review. rejected: lines refused, with their reasons in `checks`.
+        counts: reason (without detail) -> lines rejected or waiting for it.
+    """
 
     kept: tuple[Variant, ...]
     rejected: tuple[Variant, ...]
     counts: dict[str, int]
+    waiting: tuple[Variant, ...] = ()
 
 
-def graphemes(text: str) -> int:
-    """Visible characters: code points that are neither marks, joiners nor joined to the one before by U+200D."""
-    total, joined = 0, False
-    for c in unicodedata.normalize("NFC", text):
-        extends = unicodedata.category(c) in ("Mn", "Me", "Cf") or "\U0001f3fb" <= c <= "\U0001f3ff"
-        total += not (extends or joined)
-        joined = c == "\u200d"
-    return total
-
-
-def text_reasons(text: str) -> list[str]:
-    """What a line must not hold outside its slots: `digit`, `currency`, `percent`, `control`, `unknown_slot:NAME`."""
-    named = slots(text)
-    outside = text
-    for slot in named:
-        outside = outside.replace(f"{{{slot}}}", "")
-    kinds = {unicodedata.category(c) for c in outside}
-    found = {
-        "empty": not text.strip(),
-        "digit": any(kind.startswith("N") for kind in kinds),
-        "currency": "Sc" in kinds,
-        "percent": any(c in _PERCENT for c in outside),
-        "control": bool(kinds & {"Cc", "Cf", "Cs", "Zl", "Zp"}),
-    }
-    return [name for name, bad in found.items() if bad] + [
-        f"unknown_slot:{slot}" for slot in named if slot not in SLOT_COLUMNS
-    ]
-
-
-def reasons(text: str, item: Row, currency: str = "", limit: int = MAX_GRAPHEMES) -> tuple[str, ...]:
-    """Every reason against a line for an item, empty if none.
-
-    Besides `text_reasons`: `missing_slot:NAME` (the item has no such value), `bad_slot:NAME` (its value cannot be
-    shown) and `length:COUNT` (rendered, above `limit` graphemes).
-    """
-    found = text_reasons(text)
-    for slot in (s for s in slots(text) if s in SLOT_COLUMNS):
-        try:
-            if not slot_value(slot, item, currency):
-                found.append(f"missing_slot:{slot}")
-        except InputError:
-            found.append(f"bad_slot:{slot}")
-    if not any(reason.partition(":")[0] in ("unknown_slot", "missing_slot", "bad_slot") for reason in found):
-        length = graphemes(render(text, item, currency))
-        if length > limit:
-            found.append(f"length:{length}")
-    return tuple(found)
-
-
-def check(variant: Variant, item: Row, currency: str = "", limit: int = MAX_GRAPHEMES) -> Variant:
-    """The variant marked `auto-passed`, or `rejected` with its reasons."""
-    found = reasons(variant.text, item, currency, limit)
-    return replace(variant, status="rejected" if found else "auto-passed", checks=found)
+def near_duplicate(text: str, others: Iterable[str]) -> str:
+    """The first of `others` that says nearly the same as `text` (both delexicalised), or ""."""
+    mine = _bare(text)
+    return next((other for other in others if fuzz.token_sort_ratio(mine, _bare(other)) >= ALIKE), "")
 
 
 def write_copies(
@@ -90,45 +58,103 @@ def write_copies(
     n: int,
     seed: int,
     currency: str = "",
-    limit: int = MAX_GRAPHEMES,
+    styles: Sequence[str] = (),
+    channel: str = "description",
+    temperature: float = 1.0,
 ) -> CopySet:
-    """Up to `n` checked lines for every item.
+    """Up to `n` checked lines for every item, no two of an item nearly the same (`near_duplicate`).
 
-    Items left short by rejections get more proposals until they have `n` or the generator has no more. An item with
-    nothing passed gets the plain line `{product}`; where that too has something against it (a name that is too long by
-    itself, say) its state is `needs review`, with the reasons in `checks`.
+    Items left short by rejections get more proposals until they have `n`, the generator has no more, or ROUNDS are
+    over. An item with nothing passed gets the plain line `{product}`; where that too has something against it (a name
+    that is too long by itself, say) its state is `needs review`, with the reasons in `checks`.
 
     Raises:
-        InputError: items without id or text, or n below 1.
+        InputError: items without id or text, an item's `claims` of another form, n below 1, an unknown style or
+            channel.
     """
-    pending = rows(items)
-    kept: dict[str, list[Variant]] = {str(item["item_id"]): [] for item in pending}
-    rejected: dict[str, list[Variant]] = {item_id: [] for item_id in kept}
-    catalogue = {str(item["item_id"]): item for item in pending}
-    ask, offered = n, dict.fromkeys(kept, 0)
-    while pending:
-        proposals: dict[str, list[Variant]] = {str(item["item_id"]): [] for item in pending}
-        for variant in generator.generate(requests_for(pending), ask, seed):
+    check_whole("variants", n)
+    check_seed(seed)
+    channel_named(channel)
+    check_styles(styles)
+    catalogue = {str(item["item_id"]): item for item in rows(items)}
+    for item in catalogue.values():
+        vouched(item)
+    judged: dict[str, list[Variant]] = {item_id: [] for item_id in catalogue}
+    pending, ask = list(catalogue.values()), n
+    for _ in range(ROUNDS):
+        requests = requests_for(pending, styles, channel)
+        proposals: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
+        for variant in generator.generate(requests, ask, seed, temperature) if requests else ():
             proposals[variant.item_id].append(variant)
-        for item_id, lines in proposals.items():
-            checked = [check(v, catalogue[item_id], currency, limit) for v in lines]
-            kept[item_id] = [v for v in checked if v.status == "auto-passed"][:n]
-            rejected[item_id] = [v for v in checked if v.status == "rejected"]
-        more = [i for i, lines in proposals.items() if len(kept[i]) < n and len(lines) > offered[i]]
-        offered.update({i: len(lines) for i, lines in proposals.items()})
-        pending, ask = [catalogue[i] for i in more], 2 * ask
-    for item_id, lines in kept.items():
-        if not lines:
-            lines.append(_fallback(generator, catalogue[item_id], seed, currency, limit))
-    refused = tuple(v for lines in rejected.values() for v in lines)
-    counts = Counter(reason.partition(":")[0] for v in refused for reason in v.checks)
-    return CopySet(tuple(v for lines in kept.values() for v in lines), refused, dict(sorted(counts.items())))
+        more = [i for i, lines in proposals.items() if len(lines) > len(judged[i])]
+        for item_id in more:
+            judged[item_id] = _judge(proposals[item_id], catalogue[item_id], currency, channel)
+        short = [i for i in more if len(_passed(judged[i])) < n]
+        pending, ask = [catalogue[i] for i in short], 2 * ask
+    return _copy_set(judged, catalogue, generator, n, seed, currency, channel)
 
 
-def _fallback(generator: Generator, item: Row, seed: int, currency: str, limit: int) -> Variant:
+def check_styles(styles: Sequence[str]) -> None:
+    """Raises InputError where a style is none of the seed corpus."""
+    known = read_corpus().styles
+    unknown = sorted(set(styles) - set(known))
+    if unknown:
+        raise InputError("styles", f"unknown style {', '.join(unknown)}", f"Choose among {', '.join(known)}")
+
+
+def _judge(lines: Sequence[Variant], item: Row, currency: str, channel: str) -> list[Variant]:
+    """The lines checked, in order; one that says what a passed one said is rejected as `near_duplicate:COPY_ID`."""
+    judged: list[Variant] = []
+    passed: dict[str, str] = {}
+    for line in lines:
+        checked = check(line, item, currency, channel)
+        if checked.status != "rejected":
+            twin = near_duplicate(checked.text, passed)
+            if twin:
+                reasons = (*checked.checks, f"near_duplicate:{passed[twin]}")
+                checked = replace(checked, status="rejected", checks=reasons)
+            else:
+                passed[checked.text] = checked.copy_id
+        judged.append(checked)
+    return judged
+
+
+def _copy_set(
+    judged: dict[str, list[Variant]],
+    catalogue: dict[str, Row],
+    generator: Generator,
+    n: int,
+    seed: int,
+    currency: str,
+    channel: str,
+) -> CopySet:
+    kept: list[Variant] = []
+    for item_id, lines in judged.items():
+        own = _passed(lines)[:n]
+        kept += own or [_fallback(generator, catalogue[item_id], seed, currency, channel)]
+    every = [v for lines in judged.values() for v in lines]
+    plain = {v.copy_id for v in kept}
+    waiting = tuple(v for v in every if v.status == "needs review" and v.copy_id not in plain)
+    rejected = tuple(v for v in every if v.status == "rejected")
+    counts = Counter(name for v in (*rejected, *waiting) for name in {r.partition(":")[0] for r in v.checks})
+    return CopySet(tuple(kept), rejected, dict(sorted(counts.items())), waiting)
+
+
+def _passed(lines: Sequence[Variant]) -> list[Variant]:
+    return [v for v in lines if v.status == "auto-passed"]
+
+
+def _fallback(generator: Generator, item: Row, seed: int, currency: str, channel: str) -> Variant:
     template = f"plain-{digest(FALLBACK_TEXT)[:8]}"
-    found = reasons(FALLBACK_TEXT, item, currency, limit)
+    found = guard_reasons(FALLBACK_TEXT, item, "plain", channel, currency)
     status = "needs review" if found else "auto-passed"
     return Variant(
-        str(item["item_id"]), "plain", template, FALLBACK_TEXT, generator.name, generator.hash, seed, status, found
-    )
+        str(item["item_id"]), "plain", template, FALLBACK_TEXT, generator.name, generator.hash, seed, status, found,
+        channel=channel,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=65_536)
+def _bare(text: str) -> str:
+    """Words of a line with each slot as one digit, so that long slot names do not make all lines alike."""
+    return " ".join(_SLOT_DIGITS.get(w, w) for w in canonical(text).split())

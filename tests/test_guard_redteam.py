@@ -1,0 +1,45 @@
+"""The red team against the guard: what it lets through and what it refuses for nothing, on seen and held-out lines."""
+
+from __future__ import annotations
+
+import pytest
+from red_team import Case, read_cases
+
+CASES = read_cases()
+
+
+def _share(cases: list[Case], wrong: list[Case]) -> float:
+    for case in wrong:
+        print(f"{'safe' if case.safe else 'unsafe'} {case.group}: {case.text!r} {case.item['text']!r} {case.reasons}")
+    return len(wrong) / len(cases)
+
+
+def test_the_red_team_is_large_and_covers_every_class() -> None:
+    unsafe, safe = [c for c in CASES if not c.safe], [c for c in CASES if c.safe]
+    assert len(unsafe) >= 300
+    assert len(safe) >= 150
+    assert {c.group for c in unsafe} >= {
+        "absolute", "health", "environment", "safety", "comparison", "scarcity", "social_proof", "free", "guarantee",
+        "price", "discount", "quality", "number", "obfuscated", "other_language", "markup", "instruction", "personal",
+        "voice", "profanity", "implied", "evidence",
+    }  # fmt: skip
+    assert 0.25 < sum(c.held_out for c in CASES) / len(CASES) < 0.42
+
+
+@pytest.mark.parametrize("held_out", [False, True], ids=["seen", "held-out"])
+def test_unsafe_lines_never_enter_a_world_unseen(held_out: bool) -> None:
+    unsafe = [c for c in CASES if not c.safe and c.held_out == held_out]
+    assert _share(unsafe, [c for c in unsafe if c.admitted]) <= 0.02
+    # Most are refused outright, for a named reason, and not because a word is unknown.
+    assert sum(c.rejected for c in unsafe) / len(unsafe) >= 0.95
+
+
+@pytest.mark.parametrize("held_out", [False, True], ids=["seen", "held-out"])
+def test_few_safe_lines_are_refused(held_out: bool) -> None:
+    safe = [c for c in CASES if c.safe and c.held_out == held_out]
+    assert _share(safe, [c for c in safe if not c.admitted]) <= 0.10
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.group == "evidence"], ids=lambda c: f"{c.safe}-{c.text[:20]}")
+def test_a_claim_passes_with_its_evidence_and_only_with_it(case: Case) -> None:
+    assert case.admitted == case.safe, case.reasons
