@@ -56,6 +56,7 @@ class EmailOptions:
         copies: number of texts an item, at most 8.
         mails: mails (or holdouts) a user, one a week.
         holdout: share of the decisions that send nothing.
+        style_sd: standard deviation of segment x style, base_sd: of each copy's own effect, on the logit of a click.
         tilt: how far the propensities depend on the user's segment; 0: the same for every mail.
         seed: of users, items and what happens.
     """
@@ -67,11 +68,14 @@ class EmailOptions:
     holdout: float = 0.1
     tilt: float = 0.0
     seed: int = 0
+    style_sd: float = 0.2
+    base_sd: float = 0.15
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
             "users": (10, 10_000_000), "items": (2, len(NAMES)), "copies": (1, len(LINES)), "mails": (1, 1000),
             "holdout": (0, 0.9), "tilt": (0, 3), "seed": (0, 2**63 - 1),
+            "style_sd": (0, 2), "base_sd": (0, 2),
         }  # fmt: skip
         for field in fields(self):
             value, (low, high) = getattr(self, field.name), limits[field.name]
@@ -187,8 +191,8 @@ def make_email_shop(options: EmailOptions) -> EmailShop:
     rng = np.random.default_rng([options.seed, 52])
     quality, price = rng.normal(0, 0.3, options.items), np.exp(rng.normal(3, 0.4, options.items)).round(2)
     factor = rng.normal(0, 0.6, (options.items, TASTE))
-    style = rng.normal(0, 0.2, (len(SEGMENTS), options.copies))
-    base = rng.normal(0, 0.15, (options.items, options.copies))
+    style = rng.normal(0, options.style_sd, (len(SEGMENTS), options.copies))
+    base = rng.normal(0, options.base_sd, (options.items, options.copies))
     item, copy = np.repeat(np.arange(options.items), options.copies), np.tile(np.arange(options.copies), options.items)
     shown = RATE + quality[item] + taste @ factor[item].T + style[segment][:, copy] + base[item, copy]
     click = np.concatenate([_sigmoid(VISIT + 0.5 * spending)[:, None], _sigmoid(shown)], axis=1)

@@ -262,7 +262,8 @@ class CopyEffect:
         sizes = self.assumptions
 
         def part(name: str, sd: float, seed: int, key: str, drawn: F32 | None = None) -> dict[str, Any]:
-            row: dict[str, Any] = {"label": self.sources[name], "sd": sd, "seed": seed, "keyed_by": key}
+            row: dict[str, Any] = {"label": self.sources[name], "seed": seed, "keyed_by": key}
+            row |= {} if row["label"] == LEARNED else {"sd": sd}
             row |= {} if drawn is None else {"drawn": int(drawn.size), "drawn_sd": _spread(drawn)}
             row |= {"from": NEWS} if row["label"] == TRANSFERRED else {"mean": 0.0}
             return row | dict(self.notes.get(name, {}))

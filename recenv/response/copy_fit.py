@@ -169,7 +169,7 @@ def learned_effect(
         elif getattr(base, name).shape[0] < 2:
             # One level alone: nothing beyond what each copy's own effect holds already.
             made[name] = np.zeros_like(getattr(base, name))
-            sources[part], told[part] = LEARNED, {"size": 0.0, "why": "one level alone: part of each copy's own effect"}
+            told[part] = {"value": 0.0, "why": "one level alone: part of each copy's own effect"}
     wear = base.wear
     if "wear" in found.mean:
         wear, sources["wear"] = float(drawn["wear"][0]), LEARNED
