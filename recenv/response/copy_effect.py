@@ -82,7 +82,8 @@ class CopyEffect:
         sources: part -> `learned`, `transferred` or `assumed`.
         notes: part -> what else is to be known of it; JSON-able.
         posterior: of parts that are not assumed, `base_mean`, `base_sd` and so on, of the shape of the table; and the
-            logged `shown` and `responses` of each copy, (n_copies,) float32. Empty where all is assumed.
+            logged `shown` and `responses` of each copy, and `prior`, the a(text) learned with, (n_copies,) float32.
+            Empty where all is assumed.
     """
 
     styles: tuple[str, ...]

@@ -158,7 +158,11 @@ def learned_effect(
     drawn = found.draw(draw_seed)
     posterior = {"shown": found.shown, "responses": found.responses}
     made: dict[str, Any] = {"base": drawn["base"] + drawn["level"][0] + prior}
-    posterior |= {"base_mean": found.mean["base"] + found.mean["level"][0] + prior, "base_sd": found.sd["base"]}
+    posterior |= {
+        "prior": prior,
+        "base_mean": found.mean["base"] + found.mean["level"][0] + prior,
+        "base_sd": found.sd["base"],
+    }
     sources = dict(base.sources) | {"e(text)": LEARNED}
     told: dict[str, Any] = {"e(text)": {"size": found.size["base"], "copies": int((found.shown > 0).sum())}}
     for name, part in (("segment_style", "segment x style"), ("category_style", "category x style")):
