@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recenv.agents.export_history import History
 from recenv.agents.export_items import constant
 from recenv.core.errors import UnsupportedError
 from recenv.observation import layout
@@ -119,6 +120,7 @@ class Response(nn.Module):
     item_tower: Tensor
     item_hidden: Tensor
     item_skip: Tensor
+    encoder_product: Tensor
     bought: Tensor
     treat: Tensor
 
@@ -128,7 +130,8 @@ class Response(nn.Module):
         self.heads = forward.heads
         for name, array in forward.to_arrays().items():
             self.register_buffer(name, constant(array))
-        self.n_user = policy.summary
+        self.n_user = forward.summary_dim
+        self.history = None if forward.encoder is None else History(forward.encoder, world.spec)
         options = policy.options
         weights = [float(getattr(options, f"w_{name}") or 0.0) for name in ("click", "purchase", "revenue")]
         self.w_click = weights[0]
@@ -141,7 +144,9 @@ class Response(nn.Module):
 
     def forward(self, obs: Tensor, cross: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logit of the root response if shown, reward of a root response, expected reward if not: (n, n_items)."""
-        x = torch.maximum(torch.minimum(obs[:, : self.n_user], self.user_high), self.user_low) - self.user_mean
+        x = obs[:, : self.n_user]
+        x = x if self.history is None else torch.cat([x, self.history(obs)], 1)
+        x = torch.maximum(torch.minimum(x, self.user_high), self.user_low) - self.user_mean
         user = torch.relu(x @ self.user_w1 + self.user_b1) @ self.user_w2 + self.user_b2
         z = torch.maximum(torch.minimum(cross, self.pair_high[:N_CROSS]), self.pair_low[:N_CROSS])
         z = z - self.pair_mean[:N_CROSS]
@@ -151,6 +156,8 @@ class Response(nn.Module):
         )
         hidden = hidden + z @ self.head_pair[:N_CROSS]
         direct = self.head_b3 + self.item_skip + z @ self.skip_pair[:N_CROSS]
+        if self.history is not None:
+            direct = direct + (user[:, None] * self.item_tower) @ self.encoder_product
         root, worth = self._calibrated(hidden, direct, 1)
         if not self.unshown:
             return root, worth, torch.zeros_like(root)

@@ -13,7 +13,6 @@ from recenv.agents.base import BasePolicy, Bools, Floats
 from recenv.agents.dense import DenseResponse, full_inputs
 from recenv.agents.items import ActionTable
 from recenv.env.pessimism import lower
-from recenv.observation import layout
 from recenv.response.features import cross_from_full, unshown_exposure
 from recenv.state import EXPOSURE
 
@@ -69,7 +68,6 @@ class ModelGreedyPolicy(BasePolicy):
         self.revenue = world.revenue_per_purchase.astype(np.float32)
         self.dense = DenseResponse(world)
         self.others = self._members() if self.options.pessimism else []
-        self.summary = max(stop for _, stop in layout(world.spec, "summary").values())
 
     def _members(self) -> list[ModelGreedyPolicy]:
         config = asdict(self.config) | {"pessimism": 0.0, "reward": "gross"}

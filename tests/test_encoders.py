@@ -51,8 +51,7 @@ def _pair(name: str, spec: StateSpec, recent: Recent, events: int = 7) -> tuple[
         torch.manual_seed(0)
         module = make_encoder(name, spec.vector_dim, 16, events, Seen.of(recent, events))
     assert module is not None
-    d, nine = spec.vector_dim, np.full(spec.vector_dim, 9, np.float32)
-    arrays = module.arrays(np.ones(d, np.float32)) | {"item_low": -nine, "item_high": nine, "item_mean": nine * 0}
+    arrays = module.arrays()
     arrays |= item_table(arrays, spec.item_vectors) | {"encoder_product": np.ones((8, 1), np.float32)}
     return module, Encoder(arrays, {"name": name, "units": 16, "events": events})
 

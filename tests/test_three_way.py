@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers_world import DAY, small_world
+from helpers_world import DAY, small_world, with_encoder
 from numpy.typing import NDArray
 
 from recenv.core.encoding import ProfileEncoder
 from recenv.data.columns import EVENT_KINDS
 from recenv.data.logs import build
 from recenv.data.synthetic import SyntheticOptions, load
+from recenv.env.kernels_recent import RowEncoder
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.observation import bounds, layout, observe
 from recenv.response.features import cross_features
 from recenv.response.fit import FitOptions, prepare, users_of
 from recenv.response.log import Log
+from recenv.response.recent import Recent
 from recenv.response.replay import replay
 from recenv.serving.bundle import Bundle
 from recenv.serving.history import read_history, rebuild
@@ -136,7 +138,8 @@ def _events(log: Log, rows: NDArray[np.int64], item_ids: list[str], copy_ids: li
 def test_replay_simulator_and_bundle_see_the_same_user(world: World, log: Log) -> None:
     profile = _profile(world)
     final = np.array([log.session[log.user == u].max() for u in range(USERS)])
-    replayed = replay(world.spec, log, profile, log.scored, final, progress=False)
+    replayed = replay(world.spec, log, profile, log.scored, final, progress=False, recent=True)
+    encoders = [RowEncoder(with_encoder(world, name).response.encoder) for name in ("gru", "attention")]
     row_of = {int(r): i for i, r in enumerate(replayed.row)}
 
     world = replace(world, start=_start(world, log, replayed.packed or {}, final))
@@ -170,6 +173,13 @@ def test_replay_simulator_and_bundle_see_the_same_user(world: World, log: Log) -
             width = len(seen)
             np.testing.assert_array_equal(np.clip(seen, low_high[0][:width], low_high[1][:width]), simulated[u, :width])
             np.testing.assert_array_equal(replayed.rows.cross[row_of[int(r)]], cross[u])
+            visit = replayed.rows.visit[row_of[int(r)]]
+            views = (
+                replayed.rows.recent.take(np.array([visit])),
+                Recent.of_state(world.spec, simulator.state, np.array([u]), simulator.now[[u]]),
+                Recent.of_full(world.spec, request.observation),
+            )
+            _same_histories(views, encoders)
             # The bundle forbids what this session has shown.
             allowed = np.unique(world.action_item[1:][request.mask[0, 1:]])
             shown = log.item[slots[u, :j]]
@@ -183,6 +193,18 @@ def test_replay_simulator_and_bundle_see_the_same_user(world: World, log: Log) -
         )
     # All of it would hold of empty histories too.
     assert (simulated[:, slice(*layout(world.spec, "full")["totals"])] > 0).any(axis=1).all()
+
+
+def _same_histories(views: tuple[Recent, ...], encoders: list[RowEncoder]) -> None:
+    """What encoders read in replay, simulator and bundle, and what they make of it, bit for bit."""
+    for view in views[1:]:
+        for field in fields(Recent):
+            np.testing.assert_array_equal(getattr(view, field.name), getattr(views[0], field.name))
+    for encoder in encoders:
+        encodings = [encoder.encode(view) for view in views]
+        assert (encodings[0] != 0).any() or (views[0].item < 0).all()
+        for encoding in encodings[1:]:
+            np.testing.assert_array_equal(encoding, encodings[0])
 
 
 def _start(world: World, log: Log, packed: dict[str, Any], final: NDArray[np.int64]) -> StartStates:

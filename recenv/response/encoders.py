@@ -76,9 +76,7 @@ def item_table(weights: dict[str, NDArray[Any]], inputs: Floats) -> dict[str, Fl
     """`encoder_item` from item inputs (n_items, D + Fi), of which the first D, the vector, count; {} for decay."""
     if "encoder_item_w" not in weights:
         return {}
-    d = len(weights["encoder_item_w"])
-    x = np.clip(inputs[:, :d], weights["item_low"][:d], weights["item_high"][:d]) - weights["item_mean"][:d]
-    return {"encoder_item": x @ weights["encoder_item_w"]}
+    return {"encoder_item": inputs[:, : len(weights["encoder_item_w"])] @ weights["encoder_item_w"]}
 
 
 class Encoder:

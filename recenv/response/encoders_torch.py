@@ -73,6 +73,9 @@ class EventEncoder(nn.Module):
     def __init__(self, vector_dim: int, units: int, events: int, seen: Seen) -> None:
         super().__init__()
         self.units, self.events = units, events
+        # Rows of norm 1 become entries of size 1. Not standardised column by column: that would make the last singular
+        # directions of the items as loud as the first.
+        self.loud = vector_dim**0.5
         scale = np.where(seen.std > 0, 1.0 / np.maximum(seen.std, 1e-12), 0.0).astype(np.float32)
         for name, value in (("low", seen.low), ("high", seen.high), ("mean", seen.mean), ("scale", scale)):
             self.register_buffer(name, torch.from_numpy(value))
@@ -98,8 +101,8 @@ class EventEncoder(nn.Module):
         return Events(cut[0], cut[1], features, cut[2], cut[3])
 
     def inputs(self, events: Events, vectors: Tensor) -> Tensor:
-        """(n, width, 3 H) x_t; vectors (m, D) standardised, which `events.item` counts."""
-        x = nn.functional.embedding(events.item, self.of_item(vectors))
+        """(n, width, 3 H) x_t; vectors (m, D), which `events.item` counts."""
+        x = nn.functional.embedding(events.item, self.of_item(vectors * self.loud))
         x = x + nn.functional.embedding(events.kind, self.of_kind)
         return x + self.of_feature(events.features)  # type: ignore[no-any-return]
 
@@ -107,8 +110,8 @@ class EventEncoder(nn.Module):
         """(n, H)."""
         raise NotImplementedError
 
-    def arrays(self, item_std: Floats) -> dict[str, Floats]:
-        """Those of `encoders.SHAPES` that all encoders have, without `encoder_item`; item_std (D,)."""
+    def arrays(self) -> dict[str, Floats]:
+        """Those of `encoders.SHAPES` that belong to the encoder alone, without `encoder_item`."""
         found = {
             "encoder_low": self.low,
             "encoder_high": self.high,
@@ -116,7 +119,7 @@ class EventEncoder(nn.Module):
             "encoder_known": self.known,
             "encoder_kind": self.of_kind,
             "encoder_feature": self.of_feature.weight.T * self.scale[:, None],
-            "encoder_item_w": self.of_item.weight.T / torch.from_numpy(item_std)[:, None],
+            "encoder_item_w": self.of_item.weight.T * self.loud,
         }
         return {name: _array(value) for name, value in (found | self._own()).items()}
 

@@ -131,8 +131,7 @@ class ResponseNet(nn.Module):
         """(n, H) encodings of events; inputs (n_items, D + Fi), of which the vectors count."""
         assert self.encoder is not None
         distinct, index = torch.unique(events.item, return_inverse=True)
-        vectors = self.item_scale(inputs[distinct])[:, : self.vector_dim]
-        return self.encoder(replace(events, item=index), vectors)  # type: ignore[no-any-return]
+        return self.encoder(replace(events, item=index), inputs[distinct, : self.vector_dim])  # type: ignore[no-any-return]
 
     def items(self, inputs: Tensor, drop: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Tower output (m, tower) and linear path (m, heads) of item inputs (m, D + Fi); drop (m,) bool."""
@@ -196,7 +195,7 @@ def export(net: ResponseNet, inputs: Floats) -> dict[str, Floats]:
     heads = net.head_last.out_features
     weights["platt"] = np.tile(np.array([1.0, 0.0], np.float32), (heads, 2, 1))
     if net.encoder is not None:
-        weights |= net.encoder.arrays(item_std[: net.vector_dim, 0])
+        weights |= net.encoder.arrays()
         weights["encoder_product"] = array(net.product_skip.weight).T
         # What the encoder adds comes as it is: no range, no mean.
         none = np.zeros(net.encoder.units, np.float32)

@@ -37,7 +37,7 @@ class TrainConfig:
         batch: most rows a gradient step; fewer (at least 256) where that leaves under 100 steps a pass.
         learning_rate: peak of AdamW's one-cycle schedule.
         weight_decay: AdamW's decoupled weight decay.
-        user_drop: share of a user's inputs that a batch hides (dropout): a thousand households are few for 200 inputs.
+        user_drop: share of a user's summary that a batch hides (dropout): a thousand households are few for 200 inputs.
         item_drop: probability that a batch hides what the logs tell of an item, so that a new item is not out of
             distribution (see `Folds`).
         threads: torch threads; results are reproducible for a fixed number.
@@ -274,7 +274,7 @@ def _loss(
     user, drop = users(net, data, index, inputs), None
     if hide is not None:
         drop = torch.rand(len(distinct), generator=generator) < hide.item_drop
-        user = user * (torch.rand(user.shape, generator=generator) >= hide.user_drop) / (1.0 - hide.user_drop)
+        user = _hidden(user, data.user.shape[1], hide.user_drop, generator)
         if net.n_unseen:
             distinct, drop = torch.where(drop, distinct % net.n_unseen - net.n_unseen, distinct), None
     items = net.items(inputs[distinct], drop)
@@ -286,6 +286,12 @@ def _loss(
         logits, torch.where(known, y, torch.zeros_like(y)), reduction="none"
     )
     return (entropy * w * known).sum() / w.sum()
+
+
+def _hidden(user: Tensor, summary: int, share: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout of the first `summary` user inputs; encodings are spared: an order shows in all of them together."""
+    kept = user[:, :summary] * (torch.rand((len(user), summary), generator=generator) >= share) / (1.0 - share)
+    return kept if user.shape[1] == summary else torch.cat([kept, user[:, summary:]], dim=1)
 
 
 def _add_known(net: ResponseNet, logits: Tensor, heads: tuple[str, ...], data: Tensors, index: Tensor) -> Tensor:
