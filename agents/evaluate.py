@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.agents.base import Policy
+from recenv.agents.copy_gain import CopyTally
 from recenv.env.ansi import happened, what, who
 from recenv.env.options import EnvOptions
 from recenv.env.outcomes import Outcome
@@ -50,6 +51,7 @@ class Evaluation:
             the world knows it), `click purchase revenue` (sampled), `expected_revenue unshown_revenue invalid left`.
         shown: (n_items,) times each item was shown. styles: (n_segments, n_styles) times each style was shown.
         style_names: names of the styles' columns. samples: some sessions as text.
+        copy_gain: gross value less that of the best constant style on the same items (`CopyTally`), over all episodes.
     """
 
     start_row: NDArray[np.int64]
@@ -60,6 +62,7 @@ class Evaluation:
     styles: NDArray[np.int64]
     style_names: tuple[str, ...]
     samples: list[str] = field(default_factory=list)
+    copy_gain: float | None = None
 
     def __len__(self) -> int:
         return len(self.length)
@@ -89,7 +92,11 @@ class Evaluation:
             extra = self.totals["expected_revenue"] - self.totals["unshown_revenue"]
             result["shop/incremental_revenue_per_session"] = float(extra.mean())
         if self.styles.size:
-            result["shop/copy_entropy"] = entropy(self.styles.sum(axis=0))
+            of_style = self.styles.sum(axis=0)
+            result["shop/copy_entropy"] = entropy(of_style)
+            result["shop/top_style_share"] = float(of_style.max() / max(of_style.sum(), 1))
+        if self.copy_gain is not None:
+            result["shop/copy_gain_per_session"] = self.copy_gain / sessions
         return result
 
 
@@ -141,6 +148,7 @@ class _Run:
         self.style_names: tuple[str, ...] = names
         self.shown = np.zeros(world.n_items, np.int64)
         self.styles = np.zeros((len(world.segment_centroids), len(names)), np.int64)
+        self.tally = CopyTally(sim)
         self.texts: list[list[str]] = [[who(sim, row)] for row in range(self.samples)]
 
     def finish(self, tick: Callable[[int], object] | None) -> Evaluation:
@@ -158,9 +166,8 @@ class _Run:
                 if tick is not None:
                     tick(len(over))
         texts = ["\n".join(lines) for lines in self.texts]
-        return Evaluation(
-            self.start_row, self.length, self.reward, self.totals, self.shown, self.styles, self.style_names, texts
-        )
+        counts = (self.shown, self.styles, self.style_names)
+        return Evaluation(self.start_row, self.length, self.reward, self.totals, *counts, texts, self.tally.gain())
 
     def _count(self, live: NDArray[np.int64], outcome: Outcome) -> None:
         info, number = outcome.info, self.number[live]
@@ -173,6 +180,7 @@ class _Run:
         item, copy = info["item"][live, 0], info["copy"][live, 0]
         np.add.at(self.shown, item[item >= 0], 1)
         self._count_styles(live[item >= 0], copy[item >= 0], info)
+        self.tally.add(live, item, copy, info)
         for row in range(self.samples):
             if self.number[row] == row:
                 self.texts[row].append(self._line(row, info))

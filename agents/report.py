@@ -19,6 +19,8 @@ COLUMNS = (
     "items shown",
     "Gini",
 )
+COPY_COLUMNS = ("top style", "copy gain")
+"""Further columns where the judge's world has copies."""
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:92em;padding:0 1em;color:#222}
 p,li{max-width:70em}.wide{overflow-x:auto}
 table{border-collapse:collapse}
@@ -36,7 +38,7 @@ def interval_text(values: Sequence[float | None], signed: bool = False) -> str:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """A row's cells, as `COLUMNS` names them."""
+    """A row's cells, as `columns` names them."""
     result = [row["agent"]]
     for term in ("gross", "incremental"):
         if term in row["judge"]:
@@ -48,7 +50,20 @@ def cells(row: dict[str, Any]) -> list[str]:
     result.append(f"{row['training_world']['gross'][0]:.4f}")
     result.append(f"{100 * metrics['shop/masked_share']:.1f} %")
     result.append(f"{100 * metrics['shop/item_coverage']:.0f} %")
-    return [*result, f"{metrics['shop/exposure_gini']:.2f}"]
+    result.append(f"{metrics['shop/exposure_gini']:.2f}")
+    if _tells_copy([row]):
+        result.append(f"{100 * metrics['shop/top_style_share']:.0f} %")
+        result.append(f"{metrics['shop/copy_gain_per_session']:+.4f}")
+    return result
+
+
+def columns(result: dict[str, Any]) -> tuple[str, ...]:
+    """Heads of the table's columns."""
+    return (*COLUMNS, *COPY_COLUMNS) if _tells_copy(result["rows"]) else COLUMNS
+
+
+def _tells_copy(rows: Sequence[dict[str, Any]]) -> bool:
+    return all(tag in row["metrics"] for row in rows for tag in ("shop/top_style_share", "shop/copy_gain_per_session"))
 
 
 def header_lines(result: dict[str, Any]) -> list[str]:
@@ -74,7 +89,12 @@ def header_lines(result: dict[str, Any]) -> list[str]:
         lines.append("Candidates: what was on offer in the logged visit.")
     if result["copies"]:
         label = str(result.get("copy_label") or "assumed")
-        lines.append(f"Effect of copy (what is not learned is an ASSUMPTION, not told by these logs): {label}.")
+        lines.append(f"Effect of copy: {label}. What is not learned from these logs is ASSUMED of them.")
+        if _tells_copy(result["rows"]):
+            lines.append(
+                "Top style: share of decisions with the commonest style. Copy gain: gross value a session over the "
+                "best constant style on the same items and users, one step ahead, wear left out."
+            )
     return [*result.get("verdicts", []), *lines]
 
 
@@ -120,7 +140,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines = ["# Benchmark", ""]
     for line in header_lines(result):
         lines += [line, ""]
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join(["---"] + ["---:"] * (len(COLUMNS) - 1)) + "|"]
+    heads = columns(result)
+    lines += ["| " + " | ".join(heads) + " |", "|" + "|".join(["---"] + ["---:"] * (len(heads) - 1)) + "|"]
     lines += ["| " + " | ".join(c.replace("|", "\\|") for c in cells(row)) + " |" for row in result["rows"]]
     lines.append("")
     for line in gain_lines(result):
@@ -133,7 +154,7 @@ def markdown(result: dict[str, Any]) -> str:
 def page(result: dict[str, Any], images: Sequence[str], samples: dict[str, list[str]]) -> str:
     """The report as HTML. `images`: <img> elements; `samples`: sessions as text, by policy."""
     escape = html.escape
-    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns(result))
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row)) + "</tr>\n" for row in result["rows"]
     )

@@ -39,6 +39,8 @@ TAGS: dict[str, Tag] = {
     "shop/recall_at_k": Tag("bought items among the k best of the policy, on logged visits", "share"),
     "shop/ndcg_at_k": Tag("discounted gain of bought items among the k best of the policy, on logged visits", "share"),
     "shop/copy_entropy": Tag("entropy of the styles shown, as a share of its maximum", "share"),
+    "shop/top_style_share": Tag("decisions that show the commonest style", "share"),
+    "shop/copy_gain_per_session": Tag("gross value over the best constant style", "reward per session"),
     "shop/leave_rate": Tag("sessions that the user left before the horizon", "share"),
     "shop/masked_share": Tag("actions that were masked and showed nothing", "share of slots"),
     "shop/nothing_share": Tag("slots in which nothing was shown", "share of slots"),
