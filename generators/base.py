@@ -155,11 +155,28 @@ def make_generator(name: str, slots: Iterable[str] = ("product", "size", "price"
     Raises:
         InputError: no generator has this name, or a slot is unknown.
     """
+    made: Generator = _class_of(name)(slots=tuple(slots))
+    return made
+
+
+def load_generator(name: str, directory: Path) -> Generator:
+    """The generator of that name as saved in `directory`.
+
+    Raises:
+        InputError: no generator has this name, or there is no such folder.
+    """
+    found = _class_of(name)
+    if not directory.is_dir():
+        raise InputError(f"checkpoint {directory}", "is no folder", "Give the folder that the generator was saved in")
+    made: Generator = found.load(directory)
+    return made
+
+
+def _class_of(name: str) -> Any:
     if name not in GENERATORS:
         raise InputError("generator", f"unknown name {name!r}", f"Choose one of {sorted(GENERATORS)}")
     module, _, attribute = GENERATORS[name].partition(":")
-    made: Generator = getattr(importlib.import_module(module), attribute)(slots=tuple(slots))
-    return made
+    return getattr(importlib.import_module(module), attribute)
 
 
 def requests_for(

@@ -61,12 +61,14 @@ def write_copies(
     styles: Sequence[str] = (),
     channel: str = "description",
     temperature: float = 1.0,
+    gap: Generator | None = None,
 ) -> CopySet:
     """Up to `n` checked lines for every item, no two of an item nearly the same (`near_duplicate`).
 
     Items left short by rejections get more proposals until they have `n`, the generator has no more, or ROUNDS are
-    over. An item with nothing passed gets the plain line `{product}`; where that too has something against it (a name
-    that is too long by itself, say) its state is `needs review`, with the reasons in `checks`.
+    over; what is still missing comes from `gap`, where given. An item with nothing passed gets the plain line
+    `{product}`; where that too has something against it (a name that is too long by itself, say) its state is
+    `needs review`, with the reasons in `checks`.
 
     Raises:
         InputError: items without id or text, an item's `claims` of another form, n below 1, an unknown style or
@@ -80,17 +82,17 @@ def write_copies(
     for item in catalogue.values():
         vouched(item)
     judged: dict[str, list[Variant]] = {item_id: [] for item_id in catalogue}
-    pending, ask = list(catalogue.values()), n
-    for _ in range(ROUNDS):
-        requests = requests_for(pending, styles, channel)
-        proposals: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
-        for variant in generator.generate(requests, ask, seed, temperature) if requests else ():
-            proposals[variant.item_id].append(variant)
-        more = [i for i, lines in proposals.items() if len(lines) > len(judged[i])]
-        for item_id in more:
-            judged[item_id] = _judge(proposals[item_id], catalogue[item_id], currency, channel)
-        short = [i for i in more if len(_passed(judged[i])) < n]
-        pending, ask = [catalogue[i] for i in short], 2 * ask
+    for source in (generator, gap) if gap is not None else (generator,):
+        before, pending, ask = dict(judged), [i for i in catalogue if len(_passed(judged[i])) < n], n
+        for _ in range(ROUNDS):
+            requests = requests_for([catalogue[i] for i in pending], styles, channel)
+            proposals: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
+            for variant in source.generate(requests, ask, seed, temperature) if requests else ():
+                proposals[variant.item_id].append(variant)
+            more = [i for i, lines in proposals.items() if len(before[i]) + len(lines) > len(judged[i])]
+            for item_id in more:
+                judged[item_id] = _judge(before[item_id], proposals[item_id], catalogue[item_id], currency, channel)
+            pending, ask = [i for i in more if len(_passed(judged[i])) < n], 2 * ask
     return _copy_set(judged, catalogue, generator, n, seed, currency, channel)
 
 
@@ -102,10 +104,12 @@ def check_styles(styles: Sequence[str]) -> None:
         raise InputError("styles", f"unknown style {', '.join(unknown)}", f"Choose among {', '.join(known)}")
 
 
-def _judge(lines: Sequence[Variant], item: Row, currency: str, channel: str) -> list[Variant]:
-    """The lines checked, in order; one that says what a passed one said is rejected as `near_duplicate:COPY_ID`."""
-    judged: list[Variant] = []
-    passed: dict[str, str] = {}
+def _judge(
+    before: Sequence[Variant], lines: Sequence[Variant], item: Row, currency: str, channel: str
+) -> list[Variant]:
+    """Lines judged before, then `lines` checked; one that says what another said is `near_duplicate:COPY_ID`."""
+    judged = list(before)
+    passed = {v.text: v.copy_id for v in before if v.status != "rejected"}
     for line in lines:
         checked = check(line, item, currency, channel)
         if checked.status != "rejected":

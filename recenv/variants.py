@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -17,7 +18,16 @@ from recenv.core.verdict import NOTE, PAGE, REPORT, land, read_report
 from recenv.response.copy_effect import ASSUMED, LEARNED, NEWS, PARTS, TRANSFERRED, CopyAssumptions, CopyEffect
 from recenv.response.copy_fit import extended
 from recenv.response.text_effect import shipped
+from recenv.start import SPLITS
+from recenv.state import KINDS
 from recenv.world import World, judge_path
+
+ADMITTED = ("auto-passed", "approved")
+"""States of a line that the guardrails or a person let through: only these enter a world."""
+RETIRED = "retired"
+"""State of a line that is shown no more; its row stays, since histories name copies by their row."""
+REJECTED_FILE = "copies_rejected.parquet"
+"""Beside a world: lines kept out of it, with their state and reasons."""
 
 _CARD = ("learned", "assumed")
 """Lists in a world's card that say where the effect of copy comes from."""
@@ -27,9 +37,9 @@ def action_table(n_items: int, copy_item: NDArray[np.int32]) -> tuple[NDArray[np
     """Actions for a catalogue: 0 shows nothing, then each item with each of its copies, or bare where it has none.
 
     Args:
-        copy_item: (n_copies,) int32, the item of each copy; -1 for a copy that fits every item.
+        copy_item: (n_copies,) int32, the item of each copy; -1 for a copy that fits every item, -2 for a retired one.
     """
-    shared = np.flatnonzero(copy_item < 0)
+    shared = np.flatnonzero(copy_item == -1)
     item, copy = [-1], [-1]
     for i in range(n_items):
         own = np.concatenate([np.flatnonzero(copy_item == i), shared])
@@ -57,6 +67,8 @@ def with_copies(world: World, copies: pa.Table, seed: int, world_seed: int) -> W
         if item_id is not None and item_id not in index:
             raise InputError(f"copies row {row}", f"item {item_id!r} is not in the world", "Remove the row")
         copy_item[row] = -1 if item_id is None else index[item_id]
+    if "status" in copies.column_names:
+        copy_item[np.array([state == RETIRED for state in copies["status"].to_pylist()], bool)] = -2
     item, copy = action_table(world.n_items, copy_item)
     effect = transferred_effect(world, copies, seed, world_seed)
     if world.copy_effect is not None and LEARNED in world.copy_effect.sources.values():
@@ -98,20 +110,71 @@ def with_effect(world: World, effect: CopyEffect) -> World:
 
 
 def add_copies(
-    path: str | Path, copies: pa.Table, out: str | Path, seed: int = 0, rejected: pa.Table | None = None
+    path: str | Path,
+    copies: pa.Table,
+    out: str | Path,
+    seed: int = 0,
+    rejected: pa.Table | None = None,
+    shown: pa.Table | None = None,
 ) -> Path:
     """Write the world at `path` with copies as a new world at `out`, and its judge, if there is one, beside it.
 
     World and judge share a(text) and the style terms; e(text), which no model knows beforehand, is drawn for each anew.
+    Lines whose `status` is none of ADMITTED stay out: with `rejected` they are kept in REJECTED_FILE, and counted as
+    `copies_left_out` in the world's card. `shown`: the world's own copies with other states, row by row; one that is
+    RETIRED there is offered no more.
+
+    Raises:
+        InputError: `shown` has not the world's copies in their order, or a copy names an item that the world lacks.
     """
+    copies, left_out = admitted(copies)
+    kept_out = pa.concat_tables([t for t in (rejected, left_out) if t is not None], promote_options="permissive")
     for world_seed, source, target in ((1, Path(path), Path(out)), (2, judge_path(path), judge_path(out))):
         if source.exists():
-            made = with_copies(World.load(source), copies, seed, world_seed=1000 * (seed + 1) + world_seed)
+            made = with_copies(
+                _restated(World.load(source), shown), copies, seed, world_seed=1000 * (seed + 1) + world_seed
+            )
+            if left_out.num_rows:
+                made.meta["copies_left_out"] = left_out.num_rows
             made.save(target)
             _copy_reports(source, target, made.meta["copy_label"])
-            if rejected is not None and rejected.num_rows:
-                pq.write_table(rejected, target / "copies_rejected.parquet", compression="zstd")
+            if kept_out.num_rows:
+                pq.write_table(kept_out, target / REJECTED_FILE, compression="zstd")
     return Path(out)
+
+
+def admitted(copies: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """(lines that may enter a world, all others): by `status`; a table without that column is taken whole."""
+    if "status" not in copies.column_names:
+        return copies, copies.slice(0, 0)
+    enters = pa.array([state in ADMITTED for state in copies["status"].to_pylist()], pa.bool_())
+    return copies.filter(enters), copies.filter(pc.invert(enters))
+
+
+def _restated(world: World, shown: pa.Table | None) -> World:
+    if shown is None:
+        return world
+    if shown["copy_id"].to_pylist() != world.copies["copy_id"].to_pylist():
+        raise InputError("copies", "not those of the world, in their order", "Change states only")
+    return replace(world, copies=shown, path=None)
+
+
+def purchase_counts(world: World) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
+    """What the world's own users bought, from the latest training snapshot of each: one row a user and item.
+
+    Returns:
+        (n,) int32 item index; (n,) float32 times bought, among the user's last 256 items; number of users.
+    """
+    start = world.start
+    rows = np.flatnonzero(start.split == SPLITS.index("train"))
+    latest = rows[np.lexsort((start.clock[rows], start.user[rows]))]
+    latest = latest[np.append(start.user[latest][1:] != start.user[latest][:-1], [True] * (len(latest) > 0))]
+    pointer = start.packed["memory_ptr"]
+    own = [np.arange(pointer[r], pointer[r + 1]) for r in latest]
+    flat = np.concatenate(own) if own else np.zeros(0, np.int64)
+    item = start.packed["memory_item"][flat]
+    times = start.packed["memory_counts"][flat][:, KINDS.index("purchase")]
+    return item[item >= 0], times[item >= 0], len(latest)
 
 
 def _copy_reports(source: Path, target: Path, label: str) -> None:

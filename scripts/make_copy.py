@@ -1,4 +1,4 @@
-"""`recenv copy`: add copy variants to a world's catalogue, as a new world beside the old."""
+"""`recenv copy`: add copy variants to a world's catalogue, or decide about waiting ones, as a new world beside it."""
 
 from __future__ import annotations
 
@@ -7,60 +7,170 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from recenv.core.checks import check_seed, check_whole
+from recenv.core.errors import InputError
 from recenv.core.render import render
-from recenv.generators.base import ADMITTED, make_generator, rows, to_table
-from recenv.generators.guardrails import write_copies
-from recenv.variants import add_copies
+from recenv.generators.base import ADMITTED, Generator, Row, load_generator, make_generator, rows, to_table
+from recenv.generators.corpus import read_corpus
+from recenv.generators.evidence import count_purchases, with_evidence
+from recenv.generators.guardrails import CopySet, write_copies
+from recenv.generators.review import as_table, decide, decisions_of, reasons_of
+from recenv.variants import REJECTED_FILE, add_copies, purchase_counts
 from recenv.world import World
 
 
 @dataclass(frozen=True)
 class CopyConfig:
-    """Add copy variants to a world."""
+    """Add copy variants to a world; with --review, list or decide about the lines that wait for a person."""
 
     world: Path
     """Folder of the world."""
     generator: str = "templates"
     """Where the lines come from."""
+    checkpoint: Path | None = None
+    """Folder of a saved generator of that kind; without it the generator trains itself on the seed corpus."""
     variants: int = 3
     """Lines for each item."""
+    styles: tuple[str, ...] = ()
+    """Styles to write in; all that an item's evidence allows if none is given."""
+    channel: str = "description"
+    """Where the lines will stand, which limits their length: headline, description, sms, push, subject, banner."""
+    temperature: float = 1.0
+    """How freely a neural generator writes; templates do not mind."""
     slots: tuple[str, ...] = ("product", "size", "price")
-    """Facts that a line may ask the catalogue for: product, brand, size, price, category."""
+    """Facts that a line may ask the catalogue for: product, brand, size, price, was_price, category."""
+    evidence: bool = True
+    """Read from the world's users which products many buy, and buy again: lines may then say so."""
     seed: int = 0
-    """Seed of the choice of lines and of their assumed effect."""
+    """Seed of the choice of lines and of their effect. With --review: the seed that the lines were made with."""
+    show: int = 0
+    """Print so many random lines as a shopper would read them."""
+    review: bool = False
+    """List the lines that need review, with their reasons; with --approve, --reject or --retire carry decisions out."""
+    approve: tuple[str, ...] = ()
+    """With --review: ids of waiting lines to let in."""
+    reject: tuple[str, ...] = ()
+    """With --review: ids of waiting lines to refuse."""
+    retire: tuple[str, ...] = ()
+    """With --review: ids of the world's lines to show no more."""
+    by: str = ""
+    """With --review: who decides; kept with each line."""
     out: Path | None = None
-    """Folder of the new world; WORLD-copy if not given."""
+    """Folder of the new world; WORLD-copy, or WORLD-reviewed, if not given."""
 
 
 def run(config: CopyConfig) -> dict[str, Any]:
     """Generate, check, add; returns counts, reasons of rejected lines and a few rendered samples."""
     check_seed(config.seed)
     check_whole("variants", config.variants)
+    check_whole("show", config.show, 0)
+    if not np.isfinite(config.temperature) or config.temperature <= 0:
+        raise InputError("option temperature", f"{config.temperature}", "Give a finite number above 0")
+    if config.review:
+        return _review(config)
+    if config.approve or config.reject or config.retire:
+        raise InputError("option approve, reject or retire", "without --review", "Add --review")
     world = World.load(config.world)
     out = config.out or config.world.with_name(f"{config.world.name}-copy")
     currency = str(world.meta.get("currency", ""))
-    items = rows(world.items)
-    made = write_copies(make_generator(config.generator, config.slots), items, config.variants, config.seed, currency)
-    waiting = [v for v in made.kept if v.status not in ADMITTED]
-    accepted, rejected = to_table(v for v in made.kept if v.status in ADMITTED), to_table([*made.rejected, *waiting])
-    path = add_copies(config.world, accepted, out, config.seed, rejected=rejected)
+    items, evidence = _evidence(world, config.evidence)
+    made = write_copies(
+        _generator(config), items, config.variants, config.seed, currency,
+        styles=config.styles, channel=config.channel, temperature=config.temperature,
+        gap=None if config.generator == "templates" else make_generator("templates", config.slots),
+    )  # fmt: skip
+    unfit = [v for v in made.kept if v.status not in ADMITTED]
+    waiting = [*made.waiting, *unfit]
+    accepted = [v for v in made.kept if v.status in ADMITTED]
+    rejected = to_table([*made.rejected, *waiting])
+    path = add_copies(config.world, to_table(accepted), out, config.seed, rejected=rejected)
+    _tell(path, made, len(accepted), len(items), config)
     by_id = {row["item_id"]: row for row in items}
-    few = len(items) * config.variants - len(made.kept)
-    print(f"wrote {path}: {len(made.kept):,} lines for {len(items):,} items; their effect is assumed, not learned")
-    if few:
-        print(f"  {few:,} fewer than asked: no more distinct lines passed the guardrails")
+    shown = [render(v.text, by_id[v.item_id], currency) for v in accepted]
+    picked = np.random.default_rng(config.seed).permutation(len(shown))[: config.show]
+    for i in picked:
+        print(f"  [{accepted[i].style}] {shown[i]}")
     return {
         "world": str(path),
         "items": len(items),
-        "copies": len(made.kept),
+        "copies": len(accepted),
         "rejected": len(made.rejected),
         "reasons": made.counts,
         "needs_review": len(waiting),
-        "styles": dict(sorted(Counter(v.style for v in made.kept).items())),
-        "samples": [render(v.text, by_id[v.item_id], currency) for v in made.kept[:5]],
-        "effect": "assumed",
+        "styles": dict(sorted(Counter(v.style for v in accepted).items())),
+        "generators": dict(sorted(Counter(v.generator for v in accepted).items())),
+        "channel": config.channel,
+        "evidence": evidence,
+        "samples": shown[:5],
+        "shown": [shown[i] for i in picked],
+        "effect": str(World.load(path).meta["copy_label"]),
     }
+
+
+def _generator(config: CopyConfig) -> Generator:
+    if config.checkpoint is not None:
+        return load_generator(config.generator, config.checkpoint)
+    generator = make_generator(config.generator, config.slots)
+    if not getattr(generator, "fitted", True):
+        train, held_out = read_corpus().split()
+        print(f"training {config.generator} on {len(train)} lines, {len(held_out)} held out")
+        generator.fit(train, held_out, config.seed)
+    return generator
+
+
+def _evidence(world: World, wanted: bool) -> tuple[list[Row], dict[str, Any]]:
+    items = rows(world.items)
+    if not wanted:
+        return items, {}
+    item, times, shoppers = purchase_counts(world)
+    counted = count_purchases(item, times, world.n_items, shoppers)
+    # The first row of a world's catalogue may stand for showing nothing: counts are by the table's own rows.
+    index = {item_id: i for i, item_id in enumerate(world.items["item_id"].to_pylist())}
+    return with_evidence(items, counted.of([index[str(row["item_id"])] for row in items]))
+
+
+def _tell(path: Path, made: CopySet, accepted: int, items: int, config: CopyConfig) -> None:
+    print(f"wrote {path}: {accepted:,} lines for {items:,} items")
+    for reason, count in sorted(made.counts.items(), key=lambda pair: -pair[1]):
+        print(f"  {count:,} refused or kept waiting for {reason}")
+    if accepted < items * config.variants:
+        print(
+            f"  {items * config.variants - accepted:,} fewer than asked: no more distinct lines passed the guardrails"
+        )
+    if made.waiting:
+        print(f"  {len(made.waiting):,} need review: recenv copy --world {path} --review")
+
+
+def _review(config: CopyConfig) -> dict[str, Any]:
+    world = World.load(config.world)
+    file = config.world / REJECTED_FILE
+    kept_out = pq.read_table(file).to_pylist() if file.is_file() else []
+    waiting = [line for line in kept_out if line["status"] == "needs review"]
+    decisions = decisions_of(approved=config.approve, rejected=config.reject, retired=config.retire)
+    by_id = {row["item_id"]: row for row in rows(world.items)}
+    currency = str(world.meta.get("currency", ""))
+    result: dict[str, Any] = {"world": str(config.world), "needs_review": len(waiting), "decided": len(decisions)}
+    if not decisions:
+        for line in waiting:
+            line["shown"] = render(line["text"], by_id[line["item_id"]], currency)
+            print(f"{line['copy_id']}  [{line['style']}] {line['shown']}  ({', '.join(reasons_of(line))})")
+        print(f"{len(waiting):,} lines need review")
+        names = ("copy_id", "style", "text", "shown", "generator")
+        return result | {"lines": [{n: x[n] for n in names} | {"reasons": reasons_of(x)} for x in waiting]}
+    ids = {line["copy_id"] for line in kept_out}
+    about_shown = {k: v for k, v in decisions.items() if k not in ids}
+    shown = decide(world.copies.to_pylist(), about_shown, config.by)
+    moved = decide(kept_out, {k: v for k, v in decisions.items() if k in ids}, config.by)
+    out = config.out or config.world.with_name(f"{config.world.name}-reviewed")
+    fresh = as_table([line for line in moved if line["status"] in ADMITTED])
+    rest = as_table([line for line in moved if line["status"] not in ADMITTED])
+    table = type(world.copies).from_pylist(shown, schema=world.copies.schema)
+    path = add_copies(config.world, fresh, out, config.seed, rejected=rest, shown=table)
+    print(f"wrote {path}: {', '.join(f'{n} {state}' for state, n in Counter(decisions.values()).items())}")
+    return result | {"world": str(path), "states": dict(Counter(decisions.values())), "by": config.by}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recenv.core.errors import InputError
-from recenv.core.render import clean, money, render, slots
+from recenv.core.render import clean, measure, money, render, slots
 
 ITEM: dict[str, Any] = {
     "item_id": "00017",
@@ -88,3 +88,44 @@ def test_money(amount: float, currency: str, shown: str) -> None:
 def test_what_is_no_amount_is_refused(amount: object) -> None:
     with pytest.raises(InputError, match="not an amount"):
         money(amount, "USD")
+
+
+def test_a_price_that_changed_is_shown_as_it_is_now() -> None:
+    line = "{product} at {price}."
+    assert render(line, ITEM, "USD") == "Soft drink at $3.49."
+    assert render(line, {**ITEM, "price": 2.99}, "USD") == "Soft drink at $2.99."
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "locale", "shown"),
+    [
+        (1234.5, "EUR", "de_DE", "1.234,50\xa0€"),
+        (3.49, "USD", "en_US", "$3.49"),
+        (3.49, "$", "en-US", "$3.49"),
+        (199.5, "JPY", "ja_JP", "￥200"),
+        (2.675, "EUR", "en_IE", "€2.68"),
+        (3.49, "SEK", "sv_SE", "3,49\xa0kr"),
+    ],
+)
+def test_money_is_written_as_in_the_locale(amount: float, currency: str, locale: str, shown: str) -> None:
+    pytest.importorskip("babel")
+    assert money(amount, currency, locale) == shown
+
+
+def test_sizes_are_written_as_in_the_locale_and_never_converted() -> None:
+    pytest.importorskip("babel")
+    assert measure("1.5 L", "de_DE") == "1,5 l"
+    assert measure("12 oz", "en_US") == "12 oz"
+    assert measure("family pack", "de_DE") == "family pack"
+    assert measure("12 x 330 ml", "de_DE") == "12 x 330 ml"
+    shown = render("{product}, {size}, {price}", {**ITEM, "size": "1.5 L"}, "EUR", "fr_FR")
+    assert shown == "Soft drink, 1,5\u202fl, 3,49\xa0€"
+
+
+@pytest.mark.parametrize(
+    ("currency", "locale"), [("EUR", "xx_YY"), ("EUR", "nowhere"), ("XXQ", "de_DE"), ("", "de_DE")]
+)
+def test_unknown_locales_and_currencies_are_named_errors(currency: str, locale: str) -> None:
+    pytest.importorskip("babel")
+    with pytest.raises(InputError, match=r"unknown locale|no currency code"):
+        money(1, currency, locale)
