@@ -172,11 +172,19 @@ class World:
             f"world {m['name']} ({m['role']}) from {m['source']}, {m['kind']} logs, exposure {m['exposure']}",
             f"{self.n_items} items, {self.n_copies} copies, {self.n_actions} actions, {len(self.start)} start states",
             f"responses: {', '.join(self.responses)}; {slots}",
+            *self._ensemble_card(),
             "learned: " + "; ".join(m["learned"]),
             "assumed:",
             *(f"  - {line.rstrip('.')}" for line in m["assumed"]),
         ]
         return "\n".join(lines)
+
+    def _ensemble_card(self) -> list[str]:
+        if not self.members:
+            return []
+        scales = (f"{head} {self.disagreement_scale(head):.2f}" for head in self.response.heads if head != "leave")
+        told = f"ensemble: {len(self.members)} members, refitted on bootstraps of users"
+        return [f"{told}; their disagreement counts {', '.join(scales)} times, by held-out error"]
 
     def save(self, path: str | Path) -> Path:
         """Write the world into a new folder; same world, same bytes.

@@ -55,6 +55,8 @@ def test_members_differ_repeat_and_come_back_from_disk(tmp_path: Path) -> None:
     for a, b in zip(world.members, again.members):
         np.testing.assert_array_equal(a.head_w3, b.head_w3)
     assert again.with_response(again.members[0]).members == ()
+    assert "ensemble: 4 members" in again.describe()
+    assert "ensemble" not in again.with_response(again.members[0]).describe()
     again.save(tmp_path / "w2")
     for name in ("world.json", "members.safetensors"):
         assert (tmp_path / "w" / name).read_bytes() == (tmp_path / "w2" / name).read_bytes()
