@@ -40,8 +40,8 @@ def item_vectors(
     content = _svd(_content_matrix(text, category, price), half)
     together = _svd(_ppmi(session, item, len(text)), half)
     vectors = np.concatenate([_scaled(content), _scaled(together)], axis=1)
-    unknown = ~vectors[:, half:].any(axis=1)
-    return np.where(unknown[:, None], from_content(vectors), vectors).astype(np.float32)
+    known = vectors[:, half:].any(axis=1, keepdims=True)
+    return np.where(known, vectors, from_content(vectors)).astype(np.float32)
 
 
 def from_content(vectors: NDArray[Any]) -> NDArray[np.float64]:
