@@ -32,6 +32,7 @@ class History(nn.Module):
     encoder_hidden: Tensor
     encoder_hidden_b: Tensor
     encoder_position: Tensor
+    encoder_recency: Tensor
 
     def __init__(self, encoder: Encoder, spec: StateSpec) -> None:
         super().__init__()
@@ -72,6 +73,6 @@ class History(nn.Module):
         key, value = (
             both[:, :, part].reshape(-1, x.shape[1], heads, n // heads) for part in (slice(n), slice(n, None))
         )
-        score = (query * key).sum(3) / (n // heads) ** 0.5
+        score = (query * key).sum(3) / (n // heads) ** 0.5 + self.encoder_recency[place]
         weight = torch.softmax(torch.where(keep[:, :, None], score, _LOW), 1) * keep[:, :, None].to(x.dtype)
         return (weight[..., None] * value).sum(1).reshape(-1, n)

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from recenv.data.schema import Dataset
 from recenv.env.kernels import RowPredictor
 from recenv.response.calibrate import platt
 from recenv.response.fit import ROLES, FitOptions, prepare, training_rows
 from recenv.response.forward import sigmoid
-from recenv.response.rows import TrainingRows
+from recenv.response.rows import SPLITS, TrainingRows
+from recenv.response.train import TrainConfig
 from recenv.trust.fidelity import compare, item_rate_baseline, predicted, quick_fidelity
 from recenv.world import World
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """scikit-learn's histogram gradient boosting."""
+
+    iterations: int = 300
+    """Most boosting iterations (early stopping on a tenth of the training rows)."""
+    learning_rate: float = 0.06
+    """Shrinkage of each tree."""
+    leaf: int = 100
+    """Least rows in a leaf."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +45,8 @@ class BenchResponseConfig:
     """Folder of the world."""
     n_boot: int = 200
     """Bootstrap draws over users."""
-    iterations: int = 300
-    """Most boosting iterations (early stopping on a tenth of the training rows)."""
-    learning_rate: float = 0.06
-    """Of the boosting."""
+    boosting: Boosting = field(default_factory=Boosting)
+    """Of the yardstick."""
     seed: int = 0
     """Of the boosting and of the bootstrap."""
 
@@ -48,7 +60,8 @@ def run(config: BenchResponseConfig) -> dict[str, Any]:
     test = test.select(~np.isnan(test.response(head)))
     own = predicted(world.response, test, head)
     start = time.process_time()
-    boosted = _boosted(config, world, rows, test, head)
+    table = np.concatenate([world.spec.item_vectors, world.item_features], axis=1)
+    boosted = gradient_boosting(rows, table[rows.item], test, table[test.item], head, config.boosting, config.seed)
     result: dict[str, Any] = {"head": head, "boosting_cpu_seconds": round(time.process_time() - start, 1)}
     for group, mask in (("shown", test.shown), ("unshown", ~test.shown)):
         if mask.any():
@@ -68,42 +81,55 @@ def run(config: BenchResponseConfig) -> dict[str, Any]:
 
 def _rows(config: BenchResponseConfig, world: World) -> TrainingRows:
     """The rows that the world was fitted to, replayed by its own state rule."""
-    options = FitOptions(seed=int(world.meta["seed"]), start_states=1)
+    training = TrainConfig(encoder=world.response.encoder.name if world.response.encoder else "decay")
+    options = FitOptions(seed=int(world.meta["seed"]), start_states=1, training=training)
     shared = prepare(Dataset.load(config.data), options)
     shared.spec = world.spec
     return training_rows(shared, shared.logs[ROLES.index(world.meta["role"])], options, "replay")[0].rows
 
 
-def _inputs(world: World, rows: TrainingRows) -> NDArray[np.float32]:
-    item = np.concatenate([world.spec.item_vectors, world.item_features], axis=1)
-    return np.concatenate([rows.visit_obs[rows.visit], rows.cross, item[rows.item], rows.treat], axis=1)
-
-
-def _boosted(
-    config: BenchResponseConfig, world: World, rows: TrainingRows, test: TrainingRows, head: str
+def gradient_boosting(
+    rows: TrainingRows,
+    item: NDArray[np.float32],
+    test: TrainingRows,
+    test_item: NDArray[np.float32],
+    head: str,
+    boosting: Boosting,
+    seed: int,
 ) -> NDArray[np.float64]:
-    """Boosting on the train slice, Platt-scaled on the calibration slice as the world's own model is."""
-    train, calibration = (
-        part.select(~np.isnan(part.response(head))) for part in (rows.of("train"), rows.of("calibration"))
-    )
+    """(m,) P of the rows `test`, by boosting on the train slice, Platt-scaled on the calibration slice as the world's
+    own model is.
+
+    Args:
+        rows: n rows of all splits. item, test_item: (n, K), (m, K) what is known of each row's item.
+    """
+    known = ~np.isnan(rows.response(head))
+    masks = [known & (rows.split == SPLITS.index(name)) for name in ("train", "calibration")]
+    train, calibration = (rows.select(mask) for mask in masks)
     model = HistGradientBoostingClassifier(
-        max_iter=config.iterations,
-        learning_rate=config.learning_rate,
-        min_samples_leaf=100,
+        max_iter=boosting.iterations,
+        learning_rate=boosting.learning_rate,
+        min_samples_leaf=boosting.leaf,
         l2_regularization=1.0,
         early_stopping=True,
         n_iter_no_change=15,
-        random_state=config.seed,
+        random_state=seed,
     )
-    model.fit(_inputs(world, train), train.response(head), sample_weight=train.weight)
-    fitted = model.decision_function(_inputs(world, calibration))
-    logit, p = model.decision_function(_inputs(world, test)), np.empty(len(test))
+    with threadpool_limits(1):
+        model.fit(_inputs(train, item[masks[0]]), train.response(head), sample_weight=train.weight)
+        fitted = model.decision_function(_inputs(calibration, item[masks[1]]))
+        logit, p = model.decision_function(_inputs(test, test_item)), np.empty(len(test))
     for group in (True, False):
         use, mine = calibration.shown == group, test.shown == group
         if mine.any():
-            slope, intercept = platt(fitted[use], calibration.response(head)[use], calibration.weight[use])
+            y, w = calibration.response(head)[use], calibration.weight[use]
+            slope, intercept = platt(fitted[use], y, w) if use.any() else (1.0, 0.0)
             p[mine] = sigmoid(slope * logit[mine] + intercept)
     return p
+
+
+def _inputs(rows: TrainingRows, item: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([rows.visit_obs[rows.visit], rows.cross, item, rows.treat], axis=1)
 
 
 def _flat(world: World, rates: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +144,8 @@ def _speed(world: World, rows: TrainingRows) -> dict[str, dict[str, float]]:
     row_wise = RowPredictor(world.response)
     for n in (1, 16, 256, 4096):
         part = rows.select(np.arange(min(n, len(rows))))
-        arrays = (rows.visit_obs[part.visit], part.item, part.cross, part.treat)
+        user = world.response.user_inputs(rows.visit_obs, rows.recent)
+        arrays = (user[part.visit], part.item, part.cross, part.treat)
         result[str(n)] = {}
         for name, predictor in (("kernel", row_wise), ("numpy", world.response)):
             predictor.predict(*arrays)

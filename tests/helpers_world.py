@@ -184,7 +184,7 @@ def with_encoder(world: World, name: str, seed: int = 5, units: int = 8, events:
     old, spec = world.response, world.spec
     sizes = {
         "features": 3, "kinds": 5, "gates": 3 * units, "n_items": spec.n_items, "vector": spec.vector_dim,
-        "units": units, "places": 2 * events, "key_value": 2 * units, "tower": 8, "heads": len(old.heads),
+        "units": units, "places": 2 * events, "asking": 4, "key_value": 2 * units, "tower": 8, "heads": len(old.heads),
     }  # fmt: skip
     arrays = old.to_arrays()
     for key, axes in SHAPES_OF[name].items():

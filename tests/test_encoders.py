@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from helpers_response import lived_states, simulated_rows, small_spec
 from helpers_world import small_world, with_encoder
 
 from recenv.agents.dense import DenseResponse, full_inputs
+from recenv.agents.export_greedy import GreedyScores
 from recenv.agents.greedy import ModelGreedyPolicy
 from recenv.core.errors import ArtefactError, InputError
 from recenv.env.check import check
@@ -23,6 +24,7 @@ from recenv.observation import observe
 from recenv.response.encoders import ENCODERS, SHAPES, Encoder, item_table
 from recenv.response.encoders_torch import Seen, make_encoder
 from recenv.response.forward import ResponseForward
+from recenv.response.frailty import estimate, with_frailty
 from recenv.response.model import Widths
 from recenv.response.recent import Recent
 from recenv.response.train import TrainConfig, train
@@ -157,6 +159,17 @@ def test_same_seed_same_bytes_and_a_saved_model_predicts_the_same(name: str) -> 
     np.testing.assert_array_equal(moved.encoder_item, first.encoder_item)
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_session_effect_is_estimated_from_what_the_encoder_predicts(name: str) -> None:
+    rows, vectors, features = _rows_with_history(1000)
+    forward = train(rows, vectors, features, replace(CONFIG, encoder=name), seed=1, progress=False)
+    session = np.arange(len(rows)) // 2
+    found = with_frailty(forward, rows, session, 0, 20).config["frailty"]
+    use = rows.shown & ~np.isnan(rows.response("click"))
+    p, y = predicted(forward, rows, "click")[use], rows.response("click")[use]
+    assert found == asdict(estimate(p, y, session[use], rows.weight[use], rows.user[use], "click", 20, 0))
+
+
 def test_decay_has_no_encoder_and_reads_no_events() -> None:
     rows, vectors, features = _rows_with_history()
     forward = train(rows, vectors, features, CONFIG, seed=1, progress=False)
@@ -275,6 +288,19 @@ def test_greedy_reads_the_history_sparse_and_dense(encoder_world: World) -> None
     blank = obs.copy()
     blank[:, start:stop] = -1
     assert np.abs(policy.values(blank, everything) - policy.values(obs, everything)).max() > 1e-4
+
+
+def test_the_exported_graph_scores_as_the_policy_does(encoder_world: World) -> None:
+    options = EnvOptions(observation="full", candidates="all", split="train")
+    simulator = Simulator(encoder_world, 12, options)
+    simulator.reset(seed=3)
+    for action in (4, 8):
+        simulator.step(np.full(12, action))
+    obs = simulator.observations()
+    policy = ModelGreedyPolicy(encoder_world)
+    with torch.no_grad():
+        told = GreedyScores(policy).eval()(torch.from_numpy(obs)).numpy()
+    np.testing.assert_allclose(told, policy.values(obs, np.ones((12, encoder_world.n_actions), bool)), atol=1e-4)
 
 
 def test_trajectories_do_not_depend_on_the_number_of_sessions(encoder_world: World) -> None:

@@ -7,12 +7,13 @@ the last act and b that of the one before, d = (a - b) mod C. Interest goes on i
     P(click | shown item of category c) = high if c = next, else low;   `low` for everybody with fewer than two acts
 
 Swapping the last two acts turns the interest round: {a, b} is the same, the next category is not. Items are shown
-uniformly at random, each once a session, so propensities are known and nothing confounds. Views are uniform too, so that
-tastes, popularity and rates are flat: all that there is to learn is the order.
+uniformly at random, each once a session, so propensities are known and nothing confounds. Views are uniform too, so
+that tastes, popularity and rates are flat: all that there is to learn is the order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -78,6 +79,11 @@ class OrderOptions:
             raise InputError("option 'days'", f"{self.days} for {self.sessions} sessions", "Give a day a session.")
 
 
+def ring_places(category: Sequence[str]) -> NDArray[np.int64]:
+    """(n,) places in the ring of categories named as in the item table."""
+    return np.array([_NAMES.index(name) for name in category], np.int64)
+
+
 def next_category(last: NDArray[Any], before: NDArray[Any], categories: int) -> NDArray[np.int64]:
     """(n,) where interest goes after acts in the categories `before`, then `last`, (n,) each."""
     move = (last - before) % categories
@@ -91,8 +97,9 @@ def true_click(
     """(n,) the true P(click) of showing each row's item then, from the rows themselves.
 
     Args:
-        user, moment: (n,) integers, by which the rows are sorted. category: (n,) of each row's item. act: (n,) whether
-            the row is an act (a view, an impression that was clicked); rows of one moment do not know each other.
+        user, moment: (n,) integers, by which the rows are sorted. category: (n,) ring place of each row's item.
+        act: (n,) whether the row is an act (a view, an impression that was clicked). Rows of one moment do not know
+            each other.
     """
     at = np.flatnonzero(act)
     # Acts strictly before each row's (user, moment).

@@ -99,7 +99,9 @@ def _gru(recent: Any, tables: Any, ranges: Any, known: Any, events: int, hidden:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _attention(recent: Any, tables: Any, ranges: Any, known: Any, events: int, position: Any, out: Any) -> None:
+def _attention(
+    recent: Any, tables: Any, ranges: Any, known: Any, events: int, position: Any, recency: Any, out: Any
+) -> None:
     item, kind, age, here, copied = recent
     of_item, of_kind, of_feature = tables
     n = position.shape[1] // 2
@@ -133,7 +135,7 @@ def _attention(recent: Any, tables: Any, ranges: Any, known: Any, events: int, p
                 total = _ZERO
                 for k in range(n + a * d, n + a * d + d):
                     total += x[k]
-                score[a, t] = total * scale
+                score[a, t] = total * scale + recency[place, a]
         for a in range(ATTENTION_HEADS):
             if count:
                 _pool(score[a], value, a * d, d, count, bits, power, out[r])
@@ -190,5 +192,5 @@ class RowEncoder:
         if e.name == "gru":
             _gru(*common, a["encoder_hidden"], a["encoder_hidden_b"], out)
         else:
-            _attention(*common, a["encoder_position"], out)
+            _attention(*common, a["encoder_position"], a["encoder_recency"], out)
         return out

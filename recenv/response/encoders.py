@@ -11,9 +11,10 @@ gru (Cho et al., "Learning phrase representations using RNN encoder-decoder", EM
     h <- (1 - z) tanh(x_n + r (h U_n + b_n)) + z h                        the encoding is the last h
 attention (Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.2), x_t = (q_t, k_t, v_t), event j = 0
 the newest; its q asks, in each of 4 heads of d = H / 4:
-    a = softmax_j(q_0 . (k_j + P^k_j) / sqrt(d))                          the encoding is sum_j a_j (v_j + P^v_j)
-with P the learned vectors of the event's place, counted from the newest among acts and among exposures apart: "the last
-act but one" is one place, however much was shown since.
+    a = softmax_j(q_0 . (k_j + P^k_j) / sqrt(d) + b_j)                    the encoding is sum_j a_j (v_j + P^v_j)
+with P and b learned for the event's place, counted from the newest among acts and among exposures apart: "the last act
+but one" is one place, however much was shown since. b falls with the place before training, by another slope in each
+head (Press, Smith and Lewis, "Train short, test long", ICLR 2022).
 
 A user without events has the encoding 0.
 """
@@ -46,9 +47,10 @@ _COMMON: dict[str, tuple[str, ...]] = {
 SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
     "decay": {},
     "gru": _COMMON | {"encoder_hidden": ("units", "gates"), "encoder_hidden_b": ("gates",)},
-    "attention": _COMMON | {"encoder_position": ("places", "key_value")},
+    "attention": _COMMON | {"encoder_position": ("places", "key_value"), "encoder_recency": ("places", "asking")},
 }
-"""Arrays of each encoder, float32. gates = 3 units; key_value = 2 units; features = 3; kinds = 5; places = 2 events.
+"""Arrays of each encoder, float32. gates = 3 units; key_value = 2 units; features = 3; kinds = 5; places = 2 events;
+asking = 4 heads.
 
 `encoder_product` W_u adds (u * v_i) W_u to the logits of `recenv.response.forward`: a direct path from the encoder to
 the items. Through the head's layers alone an order is found much later, or never."""
@@ -136,6 +138,7 @@ class Encoder:
         query = np.take_along_axis(x[:, :, :n], keep.argmax(axis=1)[:, None, None], axis=1)
         key, value = ((x[:, :, n:] + position)[:, :, part].reshape(size) for part in (slice(n), slice(n, 2 * n)))
         score = (query.reshape(-1, 1, heads, n // heads) * key).sum(axis=3) / np.float32((n // heads) ** 0.5)
+        score += self.arrays["encoder_recency"][place]
         score = np.where(keep[:, :, None], score, np.float32(-np.inf))
         some = keep.any(axis=1)
         score -= np.where(some[:, None], score.max(axis=1), np.float32(0.0))[:, None]

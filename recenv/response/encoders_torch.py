@@ -15,6 +15,8 @@ from recenv.response.recent import Recent
 from recenv.state import EXPOSURE, N_KINDS
 
 Floats = NDArray[np.float32]
+_SLOPES = (2.0, 1.0, 0.5, 0.25)
+"""How fast the attention of each head falls from one place to the next before training."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ class AttentionEncoder(EventEncoder):
         super().__init__(vector_dim, units, events, seen)
         self.position = nn.Parameter(torch.zeros(2 * events, 2 * units))
         nn.init.normal_(self.position, std=0.3)
+        rank = torch.arange(events, dtype=torch.float32).repeat(2)
+        self.recency = nn.Parameter(-rank[:, None] * torch.tensor(_SLOPES))
 
     def forward(self, events: Events, vectors: Tensor) -> Tensor:
         x, n = self.inputs(events, vectors), self.units
@@ -165,14 +169,14 @@ class AttentionEncoder(EventEncoder):
         query = x[torch.arange(len(x)), newest, :n].reshape(-1, 1, *size[2:])
         both = x[:, :, n:] + nn.functional.embedding(events.place, self.position)
         key, value = both[..., :n].reshape(size), both[..., n:].reshape(size)
-        score = (query * key).sum(dim=3) / size[3] ** 0.5
+        score = (query * key).sum(dim=3) / size[3] ** 0.5 + nn.functional.embedding(events.place, self.recency)
         # A finite mask: a row without any event would otherwise be NaN, also in its gradient.
         score = score.masked_fill(~events.keep[:, :, None], -1e9)
         weight = torch.softmax(score, dim=1) * events.keep[:, :, None]
         return (weight[..., None] * value).sum(dim=1).reshape(-1, n)
 
     def _own(self) -> dict[str, Tensor]:
-        return {"encoder_position": self.position}
+        return {"encoder_position": self.position, "encoder_recency": self.recency}
 
 
 def make_encoder(name: str, vector_dim: int, units: int, events: int, seen: Seen) -> EventEncoder | None:

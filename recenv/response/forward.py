@@ -232,7 +232,7 @@ def _sizes(heads: int, history: dict[str, Any]) -> dict[str, int]:
     if history["name"] == "decay":
         return sizes
     units = history["units"]
-    own = {"units": units, "gates": 3 * units, "key_value": 2 * units, "places": 2 * history["events"]}
+    own = {"units": units, "gates": 3 * units, "key_value": 2 * units, "places": 2 * history["events"], "asking": 4}
     return sizes | own | {"kinds": N_KINDS, "features": 3}
 
 
