@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,14 +113,15 @@ def _styles(source: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def has_evidence(item: Row, need: str) -> bool:
     """Whether a catalogue row carries what a line rests on (EVIDENCE).
 
-    A flag counts where it is true, a price or date where it is there, `was_price` where it lies above the price.
+    A flag counts where it is true, a price or date where it is there, `was_price` where it is finite and above `price`.
     """
     value = item.get(need)
     if value is None or value != value or value == "" or value is False:
         return False
     if need == "was_price":
         price = item.get("price")
-        return isinstance(price, (int, float)) and isinstance(value, (int, float)) and value > price
+        numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (price, value))
+        return numbers and math.isfinite(value) and bool(value > price)
     if need in ("often_bought", "bought_again", "low_stock"):
         return value is True or value == 1
     return True

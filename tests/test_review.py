@@ -1,0 +1,133 @@
+"""States of a line and who may move them; evidence that logs show; copies that wait, enter and leave worlds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from helpers_world import small_world
+
+from recenv.core.errors import InputError
+from recenv.generators.base import STATUSES
+from recenv.generators.evidence import Counted, EvidenceRules, count_purchases, lower_share, with_evidence
+from recenv.generators.review import TRANSITIONS, as_table, by_reason, check_transition, decide, decisions_of
+from recenv.scripts.make_copy import CopyConfig, run
+from recenv.variants import REJECTED_FILE, add_copies
+from recenv.world import World
+
+
+def line(copy_id: str, status: str, item_id: str | None = None, text: str = "{product}") -> dict[str, Any]:
+    return {
+        "copy_id": copy_id, "item_id": item_id, "style": "plain", "template": "plain-1", "text": text, "seed": 1,
+        "generator": "templates", "generator_hash": "h", "status": status, "checks": json.dumps(["word:quixotic"]),
+    }  # fmt: skip
+
+
+def test_a_line_moves_only_forward() -> None:
+    assert set(STATUSES) <= set(TRANSITIONS)
+    for old, allowed in TRANSITIONS.items():
+        for new in TRANSITIONS:
+            if new in allowed:
+                check_transition("c", old, new)
+            else:
+                with pytest.raises(InputError, match=r"cannot become"):
+                    check_transition("c", old, new)
+    with pytest.raises(InputError, match="unknown state 'lost'"):
+        check_transition("c", "draft", "lost")
+
+
+def test_decisions_are_carried_out_once_and_kept_with_the_line() -> None:
+    lines = [line("a", "needs review"), line("b", "needs review"), line("c", "auto-passed")]
+    moved = decide(lines, {"a": "approved", "c": "retired"}, by="Kim")
+    assert [x["status"] for x in moved] == ["approved", "needs review", "retired"]
+    assert json.loads(moved[0]["checks"]) == ["word:quixotic", "approved:Kim"]
+    assert lines[0]["status"] == "needs review"
+    assert by_reason(moved) == {"word": 3, "approved": 1, "retired": 1}
+    with pytest.raises(InputError, match="no copy 'z'"):
+        decide(lines, {"z": "approved"})
+    with pytest.raises(InputError, match="cannot become"):
+        decide(moved, {"c": "approved"})
+    with pytest.raises(InputError, match="no list of reasons"):
+        decide([line("a", "needs review") | {"checks": "maybe"}], {"a": "approved"})
+    assert decisions_of(approved=["a"], retired=["b"]) == {"a": "approved", "b": "retired"}
+    with pytest.raises(InputError, match="Say one thing"):
+        decisions_of(approved=["a"], rejected=["a"])
+
+
+def test_only_admitted_lines_enter_a_world_and_none_is_lost(tmp_path: Path) -> None:
+    world = small_world(copies=0)
+    world.save(tmp_path / "w")
+    item = world.items["item_id"].to_pylist()[0]
+    states = [*STATUSES]
+    table = as_table([line(f"c{i}", state, item, f"{{product}} {i}") for i, state in enumerate(states)])
+    add_copies(tmp_path / "w", table, tmp_path / "out")
+    made = World.load(tmp_path / "out")
+    assert set(made.copies["status"].to_pylist()) == {"auto-passed", "approved"}
+    assert made.meta["copies_left_out"] == 4
+    kept_out = pq.read_table(tmp_path / "out" / REJECTED_FILE)
+    assert set(kept_out["status"].to_pylist()) == set(states) - {"auto-passed", "approved"}
+
+
+def test_review_lists_approves_and_retires_in_a_new_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = small_world(copies=0)
+    world.save(tmp_path / "w")
+    item = world.items["item_id"].to_pylist()[0]
+    first = as_table([line("shown", "auto-passed", item, "{product}."), line("waits", "needs review", item)])
+    add_copies(tmp_path / "w", first, tmp_path / "a")
+    listed = run(CopyConfig(world=tmp_path / "a", review=True))
+    assert [x["copy_id"] for x in listed["lines"]] == ["waits"]
+    assert listed["lines"][0]["reasons"] == ["word:quixotic"]
+    assert "waits" in capsys.readouterr().out
+    done = run(CopyConfig(world=tmp_path / "a", review=True, approve=("waits",), retire=("shown",), by="Kim"))
+    made = World.load(done["world"])
+    assert dict(zip(made.copies["copy_id"].to_pylist(), made.copies["status"].to_pylist())) == {
+        "shown": "retired", "waits": "approved",
+    }  # fmt: skip
+    offered = {int(c) for c in made.action_copy if c >= 0}
+    assert offered == {made.copies["copy_id"].to_pylist().index("waits")}
+    assert run(CopyConfig(world=Path(done["world"]), review=True))["needs_review"] == 0
+    with pytest.raises(InputError, match="no copy 'nobody'"):
+        run(CopyConfig(world=tmp_path / "a", review=True, approve=("nobody",), out=tmp_path / "b"))
+    with pytest.raises(InputError, match="--review"):
+        run(CopyConfig(world=tmp_path / "a", approve=("waits",)))
+
+
+def test_evidence_is_what_was_counted_and_no_more() -> None:
+    item = np.concatenate([np.zeros(200, int), np.ones(40, int), np.full(10, 2)])
+    times = np.concatenate([np.ones(200), np.full(40, 3), np.full(10, 9)])
+    counted = count_purchases(item, times, 4, 400)
+    assert counted.buyers.tolist() == [200, 40, 10, 0]
+    assert counted.repeaters.tolist() == [0, 40, 10, 0]
+    rows, report = with_evidence([{"item_id": str(i)} for i in range(4)], counted, EvidenceRules(often_share=0.2))
+    assert rows == [{"item_id": "0", "often_bought": True}, {"item_id": "1", "bought_again": True},
+                    {"item_id": "2"}, {"item_id": "3"}]  # fmt: skip
+    assert (report["often_bought"], report["bought_again"], report["shoppers"]) == (1, 1, 400)
+    own, _ = with_evidence([{"item_id": "0", "often_bought": False}], counted.of([0]))
+    assert own[0]["often_bought"] is False
+    assert lower_share(np.array([50]), 100)[0] == pytest.approx(0.4038, abs=1e-4)
+    assert lower_share(np.array([0]), np.array([0]))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("item", "times", "shoppers"),
+    [
+        ([0, 1], [1], 9),
+        ([0, 9], [1, 1], 9),
+        ([-1], [1], 9),
+        ([0], [-1], 9),
+        ([0], [float("nan")], 9),
+        ([0, 0], [1, 1], 1),
+    ],
+)
+def test_counts_that_cannot_be_are_named_errors(item: list[int], times: list[float], shoppers: int) -> None:
+    with pytest.raises(InputError, match="purchases"):
+        count_purchases(np.array(item), np.array(times), 3, shoppers)
+
+
+def test_evidence_wants_a_count_an_item() -> None:
+    with pytest.raises(InputError, match="1 items, 2 counts"):
+        with_evidence([{"item_id": "0"}], Counted(np.zeros(2, np.int64), np.zeros(2, np.int64), 0))
