@@ -43,8 +43,8 @@ class Seen:
         x = np.stack([p[:, :events][there].astype(np.float64) for p in parts], axis=1)
         x = x if len(x) else np.zeros((1, len(parts)))
         std = np.where(x.min(axis=0) == x.max(axis=0), 0.0, x.std(axis=0))
-        ranges = (x.min(axis=0), x.max(axis=0), x.mean(axis=0), std)
-        return cls(*(r.astype(np.float32) for r in ranges), (kinds > 0).astype(np.float32))
+        low, high, mean, spread = (r.astype(np.float32) for r in (x.min(axis=0), x.max(axis=0), x.mean(axis=0), std))
+        return cls(low, high, mean, spread, (kinds > 0).astype(np.float32))
 
 
 @dataclass

@@ -125,7 +125,9 @@ class ResponseNet(nn.Module):
             self.product_skip = nn.Linear(w.tower, heads, bias=False)
             nn.init.ones_(self.product_skip.weight)
             # Beside hundreds of standardised inputs a few small ones would hardly be heard at first.
-            nn.init.uniform_(self.user_tower[0].weight[:, -units:], -_LOUD, _LOUD)
+            first = self.user_tower[0]
+            assert isinstance(first, nn.Linear)
+            nn.init.uniform_(first.weight[:, -units:], -_LOUD, _LOUD)
 
     def histories(self, events: Events, inputs: Tensor) -> Tensor:
         """(n, H) encodings of events; inputs (n_items, D + Fi), of which the vectors count."""
