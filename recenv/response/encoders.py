@@ -140,7 +140,7 @@ class Encoder:
         score = (query.reshape(-1, 1, heads, n // heads) * key).sum(axis=3) / np.float32((n // heads) ** 0.5)
         score += self.arrays["encoder_recency"][place]
         score = np.where(keep[:, :, None], score, np.float32(-np.inf))
-        some = keep.any(axis=1)
+        some: NDArray[np.bool_] = np.asarray(keep.any(axis=1))
         score -= np.where(some[:, None], score.max(axis=1), np.float32(0.0))[:, None]
         weight = np.exp(score)
         weight /= np.maximum(weight.sum(axis=1, keepdims=True), np.float32(1e-30))
