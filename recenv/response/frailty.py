@@ -194,7 +194,8 @@ def with_frailty(
     head = "click" if "click" in forward.heads else "purchase"
     y = rows.response(head)
     use = rows.shown & ~np.isnan(y)
-    p = forward.predict(rows.visit_obs, rows.item, rows.cross, rows.treat, rows.offset, rows.visit)
+    user = forward.user_inputs(rows.visit_obs, rows.recent)
+    p = forward.predict(user, rows.item, rows.cross, rows.treat, rows.offset, rows.visit)
     root = p.click if head == "click" else p.purchase
     assert root is not None
     found = estimate(root[use], y[use], session[use], rows.weight[use], rows.user[use], head, n_boot, seed)
