@@ -146,6 +146,22 @@ def test_sharp_bounds_lie_within_the_hajek_ones() -> None:
     assert sharp.high - sharp.low < wide.high - wide.low
 
 
+def test_a_large_catalogue_does_not_make_bounds_narrow() -> None:
+    """With one or two rows an action the bounds are those of the quantile over all rows (0: few respond)."""
+    rng = np.random.default_rng(4)
+    n, actions = 4000, 2000
+    rate = rng.uniform(0.02, 0.18, actions)
+    action = rng.integers(0, actions, n)
+    reward = (rng.random(n) < rate[action]).astype(float)
+    policy = np.exp(12 * rate) / np.exp(12 * rate).sum()
+    log = LoggedBandit(action, reward, np.full(n, 1 / actions), np.arange(n), actions)
+    target = Target(chosen=policy[action], q_logged=np.full(n, 0.1), q_target=np.full(n, 0.1))
+    found = msm_bounds(log, target, 2.0, "dr", rng.integers(0, 4, n))
+    weight = policy[action] * actions
+    lowest = np.mean(0.1 + policy[action] * (reward + (actions - 1) * reward / 2) - weight * 0.1)
+    assert found.low == pytest.approx(lowest, rel=1e-9)
+
+
 def test_smallest_lambda_is_where_the_bound_meets_the_logged_value() -> None:
     log, target, _ = confounded(20_000, 3, 1.5)
     found = smallest_lambda(log, target)

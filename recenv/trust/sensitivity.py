@@ -36,6 +36,9 @@ Floats = NDArray[np.float64]
 FORMS = ("hajek", "ipw", "dr")
 MAX_LAMBDA = 100.0
 """Largest Lambda tried: hidden causes that change odds a hundredfold are no longer a question of degree."""
+_LEAST = 10
+"""Rows of a stratum and action for a quantile of their own; those of fewer share one. The quantile of one row is its
+own reward: bounds made of such move little with Lambda, however much is hidden."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def msm_bounds(
 
     Args:
         log: one-step log, its propensities estimated or logged. target: the policy; `dr` needs its q. lam: Lambda >= 1.
-        form: "hajek", "ipw" or "dr". strata: (n,) int groups of x within which, by action, Q is taken; one if None.
+        form: "hajek", "ipw" or "dr". strata: (n,) int groups of x within which, by action, Q is taken (where
+            they hold 10 rows or more); one if None.
         level: confidence level.
 
     Raises:
@@ -171,8 +175,10 @@ class _Problem:
             raise InputError("target", "gives no logged action any probability", "The log tells nothing about it.")
         n = len(checked)
         x = np.zeros(n, np.int64) if strata is None else whole("strata", strata, n)
-        _, group = np.unique(np.stack([x, checked.action]), axis=1, return_inverse=True)
-        return cls(checked, policy, form, group.reshape(-1), level, policy.q_logged)
+        cells = np.stack([x, checked.action])
+        _, cell, count = np.unique(cells, axis=1, return_inverse=True, return_counts=True)
+        group = np.where(count >= _LEAST, np.arange(1, len(count) + 1), 0)[cell.reshape(-1)]
+        return cls(checked, policy, form, np.unique(group, return_inverse=True)[1], level, policy.q_logged)
 
     def bounds(self, lam: float) -> Bounds:
         """See `msm_bounds`."""
