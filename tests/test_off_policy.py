@@ -239,6 +239,9 @@ def test_rates_without_support_fall_back_to_even_choice() -> None:
 def test_wrong_propensities_take_the_headlines_place(email: Path, tmp_path: Path) -> None:
     wrong = altered(email / "data", tmp_path / "wrong", propensity=lambda p: p * 0.5)
     report = ask(email, wrong)
+    # sessions are refused for it too, before anything else about them is said
+    assert "PROPENSITIES WRONG" in report["sessions"]["words"][0]
+    assert report["sessions"]["policies"] == {}
     assert {p["verdict"] for p in report["policies"]} == {"PROPENSITIES WRONG"}
     assert report["causal"]["verdict"] == "OBSERVATIONAL"
     assert all(p["headline"].startswith("PROPENSITIES WRONG") for p in report["policies"])
@@ -386,6 +389,13 @@ def test_small_propensities_are_clipped_when_asked(small_shop: Path, tmp_path: P
     data = altered(small_shop / "data", tmp_path / "d", propensity=lambda p: p.mask(p.index % 50 == 0, 1e-9))
     report = ask(small_shop, data, settings=Settings("click", n_boot=50, clip=0.01))
     assert report["policies"][0]["weights"]["propensity_min"] == pytest.approx(0.01)
+
+
+def test_what_was_logged_is_audited_not_what_clipping_makes_of_it(small_shop: Path) -> None:
+    plain, clipped = (ask(small_shop, settings=Settings("click", n_boot=50, clip=c)) for c in (None, 0.2))
+    assert clipped["policies"][0]["weights"]["propensity_min"] == pytest.approx(0.2)
+    assert clipped["audit"] == plain["audit"]
+    assert plain["audit"]["verdict"] == "OK"
 
 
 def test_a_world_of_another_catalogue_is_refused(small_shop: Path, email: Path) -> None:

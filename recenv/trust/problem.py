@@ -98,16 +98,15 @@ class Problem:
         log = LoggedBandit(
             found.action, reward, base.propensity, found.user, size, found.position, found.weight, behaviour=table
         )
+        checked = None
+        if base.known:  # what was logged is audited, not what clipping makes of it
+            allowed = allowed_actions(found, world).astype(np.float64) if small else _row_counts(found, world)
+            checked = audit(log, allowed, min_propensity=floor)
         if settings.clip is not None:
             log = LoggedBandit(
                 log.action, log.reward, log.clipped(settings.clip).propensity, log.user, size, log.position, log.weight
             )
         log = log.check()
-        checked = None
-        if base.known:
-            checked = audit(
-                log, allowed_actions(found, world).astype(np.float64) if small else _row_counts(found, world)
-            )
         return cls(found, world, log, base, checked, train.rate, settings, model)
 
     def moments(self) -> list[slice]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.observation import layout
+from recenv.trust.ope import PROPENSITIES_WRONG
 from recenv.trust.ope.sequential_evaluation import evaluate_sequential
 from recenv.trust.ope.sequential_fqe import Linear, crossfit
 from recenv.trust.ope.sequential_inputs import LoggedTrajectories, SequentialTarget
@@ -47,6 +48,8 @@ def session_values(problem: Problem, policies: Mapping[str, tuple[str, Choose]])
 def _why_not(problem: Problem) -> str:
     """Why a log cannot be valued session by session; "" where it can."""
     found = problem.found
+    if problem.audit is not None and problem.audit.verdict == PROPENSITIES_WRONG:
+        return problem.audit.headline()
     if not (found.step > 0).any():
         return "each session of this log holds one decision, so the value of a session is the value of that decision."
     moments = np.unique(found.moment)
