@@ -74,7 +74,7 @@ def assess(
     folder = Path(world_path)
     world = World.load(folder)
     # What can be refused is refused before the test slice is read: a read counts.
-    policies = policy_gates(benchmark, world, options.tolerances, options.seed)
+    policy_gates(benchmark, world, options.tolerances, options.seed)
     check_same_data(world, Path(data))
     before = _before(folder)
     held = read_held_out(world, data, options.sessions, options.seed, progress)
@@ -86,7 +86,8 @@ def assess(
     gates = prediction_gates(slices, tol, options.seed, segment_names(world), earlier)
     rolled = _roll(world, held, options, sampler)
     gates += _session_gates(rolled, slices, tol, options.seed)
-    gates += transfer_gates(world, other_data, base, tol, options.seed) + policies
+    gates += transfer_gates(world, other_data, base, tol, options.seed)
+    gates += policy_gates(benchmark, world, tol, options.seed)
     figures = quick_fidelity(world.response, held.rows, base, held.segment, "test", options.bootstraps, options.seed)
     report = {
         "world": world.meta["name"],
