@@ -117,14 +117,15 @@ class BestByCountPolicy(BasePolicy):
             items[np.arange(len(items)), best] = 1.0
         else:
             items = allowed / np.maximum(allowed.sum(axis=1, keepdims=True), 1)
-        items = np.where(allowed, items, 0.0)
-        result = np.zeros(mask.shape, np.float32)
-        for row, item in zip(*np.nonzero(items)):
-            actions = np.arange(self.table.start[item], self.table.start[item + 1])
-            weight = np.where(mask[row, actions], share[actions], 0.0)
-            # All that is left was never best: evenly among it.
-            weight = weight if weight.sum() > 0 else mask[row, actions].astype(np.float64)
-            result[row, actions] = items[row, item] * weight / weight.sum()
+        first, of_action = self.table.start[:-1] - 1, self.table.item[1:]
+        free = mask[:, 1:]
+        weight = np.where(free, share[1:], np.float32(0))
+        total = np.add.reduceat(weight, first, axis=1)[:, of_action]
+        # Where all that is left was never best: evenly among it.
+        weight = np.where(total > 0, weight, free)
+        total = np.where(total > 0, total, self.table.copies(mask)[:, of_action])
+        chance = np.where(allowed, items, np.float32(0))[:, of_action] * weight / np.maximum(total, np.float32(1e-30))
+        result = np.concatenate([np.zeros((len(mask), 1)), chance], axis=1).astype(np.float32)
         result[~allowed.any(axis=1), 0] = 1.0
         return result
 
