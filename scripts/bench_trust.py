@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from recenv.agents.base import Bools, Floats, NullLog
 from recenv.agents.evaluate import evaluate
 from recenv.agents.greedy import ModelGreedyPolicy
-from recenv.agents.intervals import t_interval
 from recenv.agents.jobs import Contestant, masked_alike
 from recenv.agents.training import TrainSettings, learn, validation
 from recenv.core.errors import InputError
@@ -37,11 +35,8 @@ from recenv.env.options import EnvOptions
 from recenv.env.true_response import TrueResponse
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.train import TrainConfig
+from recenv.scripts import bench_trust_table as table
 from recenv.world import World
-
-WITHIN = 0.7
-"""Policies below this share of the best true value are too easy to tell from the best: they are left out."""
-LEAST_POLICIES = 8
 
 
 @dataclass(frozen=True)
@@ -54,25 +49,29 @@ class TrustConfig:
     """Log sizes: numbers of users, half of them in the world and half in its judge."""
     seeds: int = 5
     """Seeds: each is another shop, another log and other training."""
+    first_seed: int = 0
+    """The first of them: others confirm what was chosen after looking at some."""
+    ranking: bool = True
+    """Whether to compare the dozen policies; without, only the sweep is made, at the smallest size."""
     items: int = 200
     """Items of the shop."""
     epsilon: float = 0.05
     """Share of uniform choice in the logging policy: small, so that most items are seldom shown."""
     confounding: float = 1.0
     """How strongly the logging policy follows a hidden trait of the users."""
-    episodes: int = 300
+    episodes: int = 200
     """Sessions of each valuation in world and judge."""
-    true_episodes: int = 600
+    true_episodes: int = 500
     """Sessions of each valuation in the true shop."""
-    members: int = 10
+    members: int = 6
     """Members of the ensemble at the smallest size."""
     pessimism: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Values of pessimism in the sweep."""
     support: tuple[float, ...] = (0.0025, 0.005, 0.01)
     """Values of the support mask in the sweep; 1 / items is what uniform logging would give each."""
-    sweep_agents: tuple[str, ...] = ("model-greedy", "dqn")
+    sweep_agents: tuple[str, ...] = ("model-greedy", "linucb")
     """Policies of the sweep."""
-    steps: int = 6_000
+    steps: int = 4_000
     """Environment steps of a training; some policies take a third of it."""
 
 
@@ -112,8 +111,9 @@ def run(config: TrustConfig) -> dict[str, Any]:
     """Fit, make policies, value them; writes and returns the tables."""
     config.out.mkdir(parents=True, exist_ok=True)
     cells = _begun(config)
-    for seed in range(config.seeds):
-        for size in config.sizes:
+    sizes = config.sizes if config.ranking else (min(config.sizes),)
+    for seed in range(config.first_seed, config.first_seed + config.seeds):
+        for size in sizes:
             if any((c["users"], c["seed"]) == (size, seed) for c in cells):
                 continue
             began, cpu = time.monotonic(), time.process_time()
@@ -121,12 +121,18 @@ def run(config: TrustConfig) -> dict[str, Any]:
             cells[-1]["cpu_seconds"] = round(time.process_time() - cpu, 1)
             _write(config.out / "cells.json", {"config": _settings(config), "cells": cells})
             print(f"{size} users, seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
-    ranking, sweep = _ranking(cells, config), _sweep(cells, config)
+    ranking, sweep = table.ranking(cells, sizes) if config.ranking else [], table.sweep(cells)
     _write(config.out / "trust.json", {"config": _settings(config), "ranking": ranking, "sweep": sweep})
-    text = _markdown(ranking, sweep, cells, config)
+    text = table.markdown(ranking, sweep, cells, _about(config))
     (config.out / "trust.md").write_text(text, encoding="utf-8")
     print(text)
     return {"out": str(config.out), "ranking": ranking, "sweep": sweep}
+
+
+def _about(config: TrustConfig) -> str:
+    last = config.first_seed + config.seeds - 1
+    shop = f"{config.items} items, logging epsilon {config.epsilon:g}, confounding {config.confounding:g}"
+    return f"Shop: {shop}. Mean [95 % t interval over seeds {config.first_seed} to {last}]."
 
 
 def _settings(config: TrustConfig) -> dict[str, Any]:
@@ -168,9 +174,8 @@ def _cell(config: TrustConfig, size: int, seed: int) -> dict[str, Any]:
         options = FitOptions(seed=seed, members=config.members if smallest else 0, training=training)
         world, judge = fit_worlds(base / "data", base / "world", options, progress=False)
     shopper = partial(TrueResponse, truth)
-    found = {
-        name: _values(make(), world, judge, shopper, config, seed) for name, make in _policies(world, config, seed)
-    }
+    makers = _policies(world, config, seed) if config.ranking else []
+    found = {name: _values(make(), world, judge, shopper, config, seed) for name, make in makers}
     result: dict[str, Any] = {"policies": found}
     if smallest:
         result["sweep"] = _swept(world, judge, shopper, config, seed)
@@ -236,106 +241,6 @@ def _swept(world: World, judge: World, shopper: Any, config: TrustConfig, seed: 
             values = _values(policy, world, judge, shopper, config, seed, env)
             lines.append({"agent": text, "pessimism": k, "support": s} | values)
     return lines
-
-
-def _ranking(cells: Sequence[Mapping[str, Any]], config: TrustConfig) -> list[dict[str, Any]]:
-    """One row a size: Kendall's tau with the truth and regret of the favourite, for world and judge."""
-    rows = []
-    for size in config.sizes:
-        of_size = [_compare(cell["policies"]) for cell in cells if cell["users"] == size]
-        row: dict[str, Any] = {"users": size, "policies": [c["policies"] for c in of_size]}
-        for key in ("simulated", "judged"):
-            for what in ("tau", "regret", "exaggeration"):
-                row[f"{key}_{what}"] = t_interval(np.array([c[f"{key}_{what}"] for c in of_size])).as_list()
-        rows.append(row)
-    return rows
-
-
-def _compare(policies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """tau, regret and exaggeration among the policies of one cell that are within reach of the best."""
-    true = np.array([v["true"] for v in policies.values()])
-    good = true >= WITHIN * true.max()
-    if good.sum() < LEAST_POLICIES:
-        raise InputError("policies", f"{good.sum()} within {1 - WITHIN:.0%} of the best", "Make more good ones.")
-    found: dict[str, float] = {"policies": int(good.sum())}
-    for key in ("simulated", "judged"):
-        told = np.array([v[key] for v in policies.values()])[good]
-        favourite = true[good][told.argmax()]
-        found[f"{key}_tau"] = float(kendalltau(told, true[good]).statistic)
-        found[f"{key}_regret"] = float(1.0 - favourite / true.max())
-        found[f"{key}_exaggeration"] = float(told.max() / favourite)
-    return found
-
-
-def _sweep(cells: Sequence[Mapping[str, Any]], config: TrustConfig) -> list[dict[str, Any]]:
-    """True value against the plain one, paired by seed, for each setting."""
-    swept = [cell["sweep"] for cell in cells if "sweep" in cell]
-    rows = []
-    for k, line in enumerate(swept[0]):
-        own = np.array([s[k]["true"] for s in swept])
-        base = next(
-            j for j, o in enumerate(swept[0]) if (o["agent"], o["pessimism"], o["support"]) == (line["agent"], 0, 0)
-        )
-        plain = np.array([s[base]["true"] for s in swept])
-        gap = t_interval(np.array([s[k]["simulated"] for s in swept]) / own).as_list()
-        difference = t_interval(own / plain - 1.0)
-        rows.append(
-            {key: line[key] for key in ("agent", "pessimism", "support")}
-            | {"true": t_interval(own).as_list(), "exaggeration": gap, "change": difference.as_list()}
-            | {"above_zero": difference.above_zero()}
-        )
-    return rows
-
-
-def _markdown(
-    ranking: Sequence[Mapping[str, Any]],
-    sweep: Sequence[Mapping[str, Any]],
-    cells: Sequence[Mapping[str, Any]],
-    config: TrustConfig,
-) -> str:
-    lines = [
-        f"Shop: {config.items} items, logging epsilon {config.epsilon:g}, confounding {config.confounding:g}. Mean "
-        f"[95 % t interval over {config.seeds} seeds]. tau: Kendall's, with the true value, among policies of at least "
-        f"{WITHIN:.0%} of the best true value; regret: of the favourite, as a share of the best; exaggeration: the "
-        "favourite's value there, divided by its true one.",
-        "",
-        "| users | policies | tau, world | tau, judge | regret, world | regret, judge | exaggeration, world | judge |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row in ranking:
-        counts = sorted(row["policies"])
-        many = f"{counts[0]}-{counts[-1]}"
-        parts = [f"{where}_{what}" for what in ("tau", "regret", "exaggeration") for where in ("simulated", "judged")]
-        lines.append(f"| {row['users']} | {many} | " + " | ".join(_text(row[part]) for part in parts) + " |")
-    lines += ["", f"At {min(config.sizes)} users, policies made with pessimism k or support mask eps:", ""]
-    lines += [
-        "| policy | k | eps | true value | change against plain, paired | simulated / true |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in sweep:
-        change = _text([100 * v for v in row["change"]], "+.1f") + " %"
-        cellsof = [_text(row["true"]), change, _text(row["exaggeration"], ".2f")]
-        lines.append(f"| {row['agent']} | {row['pessimism']:g} | {row['support']:g} | " + " | ".join(cellsof) + " |")
-    return "\n".join([*lines, "", *_by_policy(cells, config)]) + "\n"
-
-
-def _by_policy(cells: Sequence[Mapping[str, Any]], config: TrustConfig) -> list[str]:
-    lines = ["| users | policy | simulated | judged | true | share of the best |", "|---:|---|---:|---:|---:|---:|"]
-    for size in config.sizes:
-        of_size = [cell["policies"] for cell in cells if cell["users"] == size]
-        best = np.array([max(v["true"] for v in p.values()) for p in of_size])
-        for name in of_size[0]:
-            values = {k: np.array([p[name][k] for p in of_size]) for k in ("simulated", "judged", "true")}
-            means = [f"{v.mean():.3f}" for v in values.values()]
-            lines.append(f"| {size} | {name} | " + " | ".join(means) + f" | {(values['true'] / best).mean():.2f} |")
-    return lines
-
-
-def _text(value: Sequence[float | None], form: str = ".3f") -> str:
-    mean, low, high = value
-    if low is None or high is None or mean is None:
-        return f"{mean:{form}}"
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
 if __name__ == "__main__":

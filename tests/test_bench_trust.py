@@ -14,6 +14,7 @@ from recenv.core.errors import InputError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.scripts import bench_trust as bench
+from recenv.scripts import bench_trust_table as table
 
 
 def told(true: list[float], simulated: list[float]) -> dict[str, dict[str, float]]:
@@ -23,7 +24,7 @@ def told(true: list[float], simulated: list[float]) -> dict[str, dict[str, float
 def test_regret_and_tau_are_those_of_the_favourite_among_policies_within_reach() -> None:
     true = [1.0, 0.95, 0.9, 0.85, 0.8, 0.78, 0.76, 0.72, 0.3]
     simulated = [1.0, 0.95, 0.9, 0.85, 1.2, 0.78, 0.76, 0.72, 9.0]
-    found = bench._compare(told(true, simulated))
+    found = table.compare(told(true, simulated))
     assert found["policies"] == 8
     assert np.isclose(found["simulated_regret"], 0.2)
     assert np.isclose(found["simulated_exaggeration"], 1.5)
@@ -34,7 +35,7 @@ def test_regret_and_tau_are_those_of_the_favourite_among_policies_within_reach()
 
 def test_too_few_good_policies_are_no_ranking() -> None:
     with pytest.raises(InputError, match="within 30%"):
-        bench._compare(told([1.0] + [0.5] * 9, [1.0] * 10))
+        table.compare(told([1.0] + [0.5] * 9, [1.0] * 10))
 
 
 def test_a_mixture_draws_from_what_it_states() -> None:
@@ -87,5 +88,9 @@ def test_a_run_goes_on_from_its_cells_but_not_with_other_settings(
     assert found["sweep"][1]["change"][0] == pytest.approx(0.105)
     assert found["sweep"][1]["above_zero"]
     assert "| model-greedy | 1 | 0 |" in (tmp_path / "trust.md").read_text()
+    made.clear()
+    more = bench.run(bench.TrustConfig(out=tmp_path / "more", sizes=(20, 40), seeds=2, first_seed=5, ranking=False))
+    assert made == [(20, 5), (20, 6)]
+    assert more["ranking"] == []
     with pytest.raises(InputError, match="other settings"):
         bench.run(bench.TrustConfig(out=tmp_path, sizes=(20, 50), seeds=2))
