@@ -55,10 +55,19 @@ def assessed(small_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def test_fit_leaves_a_quick_verdict_of_the_validation_slice(small_shop: Path) -> None:
     card = read_json(small_shop / "world" / "world.json")
     assert card["fidelity"]["split"] == "validation"
-    assert card["fidelity"]["verdict"] in ("PASS", "FAIL", "NOT ENOUGH DATA")
+    assert card["fidelity"]["verdict"] in ("FAIL", "NOT ENOUGH DATA"), "sessions were not measured: never PASS"
     assert set(card["fidelity"]["gates"]) >= {"power", "discrimination", "calibration_large"}
-    assert "rollout" not in card["fidelity"]["gates"]
+    for name in ("second_order", "rollout", "determinism"):
+        assert card["fidelity"]["gates"][name] == "NOT MEASURED"
     assert "quick, validation slice" in verdict_of(small_shop / "world")
+
+
+@pytest.mark.parametrize(("verdict", "stands"), [("PASS", "NOT ENOUGH DATA"), ("FAIL", "FAIL")])
+def test_the_slice_that_training_stopped_on_passes_nothing(verdict: str, stands: str, shop: Path) -> None:
+    entry = land(shop / "world", {"split": "validation", "heads": {}, "verdict": verdict, "gates": []})
+    assert entry["verdict"] == stands
+    assert f"prediction {stands} (quick" in verdict_line("w", entry | {"verdict": verdict})
+    assert land(shop / "world", {"split": "test", "heads": {}, "verdict": verdict, "gates": []})["verdict"] == verdict
 
 
 def test_a_measured_world_carries_the_verdict_of_the_test_slice(assessed: tuple[Path, dict[str, Any]]) -> None:

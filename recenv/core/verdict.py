@@ -71,12 +71,20 @@ def verdicts(report: Mapping[str, Any]) -> dict[str, Any]:
     causal = report.get("causal") or {}
     kept = {key: report[key] for key in ("measured_on",) if key in report}
     return {
-        "verdict": report.get("verdict", NOT_MEASURED),
+        "verdict": at_best(report.get("verdict", NOT_MEASURED), report["split"]),
         "causal": causal.get("verdict", NOT_MEASURED),
         "split": report["split"],
         "gates": _by_name(report.get("gates", ())),
         **kept,
     }
+
+
+def at_best(verdict: str, split: str) -> str:
+    """The verdict that a slice can bear: training stopped on the validation slice, so that a PASS there proves nothing.
+
+    FAIL stays FAIL: what is wrong where it was tuned is wrong.
+    """
+    return "NOT ENOUGH DATA" if split == "validation" and verdict == "PASS" else verdict
 
 
 def _by_name(gates: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -112,8 +120,12 @@ def verdict_line(name: str, entry: Mapping[str, Any] | None) -> str:
     """One line on a world: `entry` is its card's `fidelity`, None where it was never measured."""
     if not entry:
         return f"fidelity of {name}: {NOT_MEASURED}"
-    where = "quick, validation slice" if entry["split"] == "validation" else f"{entry['split']} slice"
-    line = f"fidelity of {name}: prediction {entry['verdict']} ({where}), causal {entry['causal']}"
+    where = (
+        "quick, validation slice; run `recenv fidelity`"
+        if entry["split"] == "validation"
+        else f"{entry['split']} slice"
+    )
+    line = f"fidelity of {name}: prediction {at_best(entry['verdict'], entry['split'])} ({where}), causal {entry['causal']}"
     bad = [gate for gate, verdict in entry["gates"].items() if verdict == "FAIL"]
     line += f"; failed: {', '.join(bad)}" if bad else ""
     source = entry.get("measured_on")

@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from recenv.response.rows import TrainingRows
 from recenv.trust.fidelity import item_rate_baseline
-from recenv.trust.gate_base import worst
+from recenv.trust.gate_base import not_measured, overall
 from recenv.trust.measure import Replay, family, prediction_gates, prediction_slices, segment_names
 from recenv.trust.tolerances import Tolerances
 from recenv.world import World
+
+UNMEASURED = ("second_order", "two_sample", "rollout", "leaked_future", "determinism")
+"""Gates that no slice of predictions can judge."""
+GIVE = "Run `recenv fidelity`: it rolls out sessions of the test slice."
 
 
 def quick_verdict(
@@ -27,8 +31,9 @@ def quick_verdict(
 ) -> dict[str, Any]:
     """`verdict` and `gates` of a fidelity report, from the gates on predictions alone.
 
-    Training stopped on the validation slice, so this flatters; and whole sessions are not looked at. `recenv fidelity`
-    replaces it by the test slice's.
+    Training stopped on the validation slice, so this flatters; and whole sessions are not looked at: their gates are
+    listed as NOT MEASURED. Some of these are required, so the verdict is FAIL or NOT ENOUGH DATA, never PASS.
+    `recenv fidelity` replaces it by the test slice's.
 
     Args:
         rows: replayed rows of all splits. session: (n,) session of each. segment: (U,) of each user in `rows.user`.
@@ -37,4 +42,5 @@ def quick_verdict(
     slices = prediction_slices(world.response, Replay(rows, session, segment), rates, split)
     tol = tolerances or Tolerances()
     gates = prediction_gates(slices, replace(tol, family=max(tol.family, family(slices))), seed, segment_names(world))
-    return {"verdict": worst(gate.verdict for gate in gates), "gates": [gate.as_dict() for gate in gates]}
+    gates += [not_measured(name, GIVE) for name in UNMEASURED]
+    return {"verdict": overall(gates), "gates": [gate.as_dict() for gate in gates]}
