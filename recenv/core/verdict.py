@@ -120,12 +120,9 @@ def verdict_line(name: str, entry: Mapping[str, Any] | None) -> str:
     """One line on a world: `entry` is its card's `fidelity`, None where it was never measured."""
     if not entry:
         return f"fidelity of {name}: {NOT_MEASURED}"
-    where = (
-        "quick, validation slice; run `recenv fidelity`"
-        if entry["split"] == "validation"
-        else f"{entry['split']} slice"
-    )
-    line = f"fidelity of {name}: prediction {at_best(entry['verdict'], entry['split'])} ({where}), causal {entry['causal']}"
+    split = str(entry["split"])
+    where = "quick, validation slice; run `recenv fidelity`" if split == "validation" else f"{split} slice"
+    line = f"fidelity of {name}: prediction {at_best(entry['verdict'], split)} ({where}), causal {entry['causal']}"
     bad = [gate for gate, verdict in entry["gates"].items() if verdict == "FAIL"]
     line += f"; failed: {', '.join(bad)}" if bad else ""
     source = entry.get("measured_on")
