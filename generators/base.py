@@ -145,7 +145,10 @@ class Generator(Protocol):
         ...
 
 
-GENERATORS: dict[str, str] = {"templates": "recenv.generators.templates:TemplateGenerator"}
+GENERATORS: dict[str, str] = {
+    "templates": "recenv.generators.templates:TemplateGenerator",
+    "transformer": "recenv.generators.transformer:TransformerGenerator",
+}
 """Name on the command line -> "module:class"; imported only when asked for."""
 
 

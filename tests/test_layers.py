@@ -54,6 +54,11 @@ EXCEPT: dict[str, tuple[str, ...]] = {
         (f"recenv/response/{name}.py" for name in ("batches", "encoders_torch", "model", "train")), ("torch",)
     ),
     **dict.fromkeys((f"recenv/response/{name}.py" for name in ("catalogue", "log", "starts")), ("pandas",)),
+    **dict.fromkeys(
+        (f"generators/{name}.py" for name in ("constraints", "torch_session", "transformer", "transformer_data",
+                                              "transformer_fit", "transformer_sample")),
+        ("torch",),
+    ),
 }
 # file -> what it alone may import, and inside functions only: it works without the package
 LAZY: dict[str, tuple[str, ...]] = {"recenv/env/check.py": ("stable_baselines3",)}

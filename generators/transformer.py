@@ -1,0 +1,339 @@
+"""`transformer`: a small causal model from scratch that writes lines with slots, under constraints, for a condition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from recenv.core.checks import check_seed, check_whole
+from recenv.core.errors import ArtefactError, InputError
+from recenv.generators.base import Request, Variant, digest, word
+from recenv.generators.corpus import Line
+from recenv.generators.guard_claims import claim_words
+from recenv.generators.templates import check_slots
+from recenv.generators.torch_session import torch_session
+from recenv.generators.transformer_config import TransformerConfig, check_temperature
+from recenv.generators.transformer_data import Codec, Examples, Group, Known, set_aside
+from recenv.generators.transformer_fit import fit_model, held_out_perplexity, line_logs
+from recenv.generators.transformer_pools import PoolKey, choose
+from recenv.generators.transformer_sample import Plan, line_reasons, neighbours, sample
+from recenv.generators.vocabulary import Condition, Vocabulary
+
+FORMAT = "recenv-transformer-1"
+
+
+class TransformerGenerator:
+    """Lines sampled from a causal transformer, given style, evidence, category, segment and channel.
+
+    For each style, evidence and set of slots lines are sampled in pools whose random stream is keyed by these and the
+    seed; a request draws from the pools by its own key. So what it gets depends on no other request. A line is
+    offered if it is finished, has its slots right, says no claim word without the evidence, and has no more than
+    `TransformerConfig.unseen` neighbouring tokens that no training line has.
+
+    Args:
+        slots: facts that lines may ask for, as in `TemplateGenerator`. config: see `TransformerConfig`.
+        claims: words that no line says unless lines of the corpus on the same evidence do; those of the guard if None.
+
+    Raises:
+        InputError: unknown slot, or `product` not among the slots.
+    """
+
+    name = "transformer"
+
+    def __init__(
+        self,
+        slots: Iterable[str] = ("product", "size", "price"),
+        config: TransformerConfig | None = None,
+        claims: Iterable[str] | None = None,
+    ) -> None:
+        self.slots = check_slots(slots)
+        self.config = config or TransformerConfig()
+        self.claims = frozenset(claim_words() if claims is None else claims)
+        self.fitted = False
+        self.hash = ""
+        self._pools: dict[PoolKey, list[tuple[str, float]]] = {}
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Styles of the training lines; none before `fit`."""
+        return self.known.styles if self.fitted else ()
+
+    def fit(
+        self, rows: Sequence[Line], validation: Sequence[Line] = (), seed: int = 0, progress: bool = True
+    ) -> dict[str, Any]:
+        """Train on `rows` until the perplexity of `validation` rises; a tenth of `rows` is set aside if there is none.
+
+        Returns:
+            lines, validation (counts), vocabulary, epochs, perplexity (of validation lines), history.
+
+        Raises:
+            InputError: no line, or fewer than 20 to set a tenth of aside.
+        """
+        check_seed(seed)
+        lines, held = (list(rows), list(validation)) if validation else set_aside(rows)
+        if not lines or not held:
+            what = f"{len(rows)} lines to train on, {len(validation)} to stop by"
+            raise InputError("transformer fit", what, "Give at least 20 lines, or lines of both")
+        with torch_session(seed, self.config.threads):
+            codec, model = self._begin(lines)
+            history = fit_model(model, lines, held, codec, self.config, seed, progress)
+            self._settle(model, codec, lines)
+            found = held_out_perplexity(model, held, codec, self.config)
+        return {
+            "lines": len(lines),
+            "validation": len(held),
+            "vocabulary": len(codec),
+            "epochs": len(history),
+            "perplexity": found,
+            "history": history,
+        }
+
+    def generate(self, requests: Sequence[Request], n: int, seed: int, temperature: float = 1.0) -> list[Variant]:
+        """See `Generator.generate`; fewer than `n` where the pools hold no more that fit the item.
+
+        Raises:
+            InputError: not fitted, n below 1, a bad seed or temperature, or an unknown style.
+        """
+        self._check_fitted()
+        check_whole("variants", n)
+        check_seed(seed)
+        check_temperature(temperature)
+        chosen = [choose(self, request, n, seed, float(temperature)) for request in requests]
+        return [
+            Variant(
+                item_id=request.item_id,
+                style=style,
+                template=Line(style, text).line_id,
+                text=text,
+                generator=self.name,
+                generator_hash=self.hash,
+                seed=seed,
+                log_prob=log_prob,
+                channel=request.channel,
+                segment=request.segment,
+            )
+            for request, lines in zip(requests, chosen)
+            for style, text, log_prob in lines
+        ]
+
+    def log_prob(self, lines: Sequence[Line]) -> NDArray[np.float64]:
+        """(n,) log p(text, end | style), every other control "any", no constraint; -inf for words it does not know."""
+        self._check_fitted()
+        bare = [Line(line.style, line.text) for line in lines]
+        with torch_session(0, self.config.threads):
+            found, _ = line_logs(self.model, Examples(bare, self.codec, self.config))
+        strange = [self.codec.unknown in self.codec.encode(line.text) for line in lines]
+        return np.where(np.array(strange, bool), -np.inf, found)
+
+    def perplexity(self, lines: Sequence[Line], known_words: bool = False) -> float:
+        """Per token of its own vocabulary, given each line's whole condition; `known_words` leaves unknown ones out."""
+        self._check_fitted()
+        skip = self.codec.unknown if known_words else None
+        with torch_session(0, self.config.threads):
+            return held_out_perplexity(self.model, lines, self.codec, self.config, skip)
+
+    def draw(
+        self,
+        style: str,
+        count: int,
+        seed: int,
+        temperature: float = 1.0,
+        constrained: bool = True,
+        verified: bool = False,
+    ) -> list[str]:
+        """`count` lines of a style as sampled, for an item that has all evidence; groups in turn by evidence.
+
+        `verified` leaves out what `generate` would not offer, so fewer may come.
+
+        Raises:
+            InputError: not fitted, an unknown style, a bad seed or temperature.
+        """
+        self._check_fitted()
+        check_whole("count", count)
+        check_seed(seed)
+        check_temperature(temperature)
+        texts: list[str] = []
+        groups = [g for g in self.groups(style) if g.always <= self.slots]
+        for k, group in enumerate(groups):
+            share = (count - k + len(groups) - 1) // len(groups)
+            plan = self.plan(group, self.slots, Condition(style, group.needs))
+            with torch_session(word(f"draw {style} {k} {seed}") % 2**31, self.config.threads):
+                rows = self._sample(plan, share, temperature, constrained) if share else []
+            texts += [text for text, ended in rows if not verified or self.offered(text, ended, plan)]
+        return texts
+
+    def groups(self, style: str) -> tuple[Group, ...]:
+        """Groups of a style by evidence.
+
+        Raises:
+            InputError: the training lines did not have the style.
+        """
+        if style not in self.known.groups:
+            raise InputError("styles", f"unknown style {style}", f"Choose among {', '.join(self.styles)}")
+        return self.known.groups[style]
+
+    def known_condition(self, condition: Condition) -> Condition:
+        """The condition with values that training lines never had left out, so that pools are shared."""
+        known = {f: {getattr(line, f) for line in self.known.lines} for f in ("category", "segment", "channel")}
+        return replace(condition, **{f: "" for f, values in known.items() if getattr(condition, f) not in values})
+
+    def plan(self, group: Group, slots: frozenset[str], condition: Condition) -> Plan:
+        """What a pool may hold; an earlier price only where it is the group's evidence."""
+        kept = slots if "was_price" in group.needs else slots - {"was_price"}
+        return Plan(group, kept, condition, self.claims)
+
+    def offered(self, text: str, ended: bool, plan: Plan) -> bool:
+        """Whether a sampled line passes this generator's own checks (the guard has more)."""
+        bad = line_reasons(text, ended, plan.slots, plan.group.always, plan.barred)
+        return not bad and self.known.unseen(text) <= self.config.unseen
+
+    def pool(self, key: PoolKey) -> list[tuple[str, float]]:
+        """Distinct offered lines of one pool with their log-probabilities, in the order drawn; made when first asked.
+
+        The same whatever was asked before: the random stream is keyed by the pool alone.
+        """
+        if key not in self._pools:
+            plan = self.plan(key.group, key.slots, key.condition)
+            with torch_session(word(key.text) % 2**31, self.config.threads):
+                rows = self._sample(plan, self.config.pool, key.temperature, True)
+            texts = list(dict.fromkeys(text for text, ended in rows if self.offered(text, ended, plan)))
+            logs = self.log_prob([Line(key.group.style, text) for text in texts])
+            self._pools[key] = list(zip(texts, (float(x) for x in logs)))
+        return self._pools[key]
+
+    def save(self, directory: Path) -> None:
+        """Write `model.safetensors` and `generator.json` (config, tokenizer, training lines, hash).
+
+        Raises:
+            InputError: not fitted.
+        """
+        self._check_fitted()
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "model.safetensors").write_bytes(self._weights())
+        text = json.dumps(self._settings() | {"hash": self.hash}, indent=1, ensure_ascii=False) + "\n"
+        (directory / "generator.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> TransformerGenerator:
+        """The inverse of `save`.
+
+        Raises:
+            ArtefactError: a file is missing, changed, or of another format.
+        """
+        saved = read_settings(directory, FORMAT)
+        made = cls(saved["slots"], TransformerConfig(**saved["config"]), saved["claims"])
+        codec = Vocabulary.from_json(saved["vocabulary"])
+        with torch_session(0, made.config.threads):
+            model = made._model(codec)
+            load_weights(model, directory / "model.safetensors")
+        made._settle(model, codec, [Line(**{**x, "needs": tuple(x["needs"])}) for x in saved["lines"]])
+        if made.hash != saved["hash"]:
+            raise ArtefactError(str(directory), "weights or settings were changed after saving", "Fit it again")
+        return made
+
+    def with_model(self, model: PreTrainedModel) -> TransformerGenerator:
+        """The same generator with other weights (of a tuned model)."""
+        made = type(self)(self.slots, self.config, self.claims)
+        made._settle(model, self.codec, list(self.known.lines))
+        return made
+
+    def _begin(self, lines: Sequence[Line]) -> tuple[Codec, PreTrainedModel]:
+        codec = Vocabulary.train(lines)
+        return codec, self._model(codec)
+
+    def _model(self, codec: Codec) -> PreTrainedModel:
+        c = self.config
+        return GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=len(codec), n_positions=c.max_tokens + 16, n_embd=c.width, n_layer=c.layers, n_head=c.heads,
+                resid_pdrop=c.dropout, embd_pdrop=c.dropout, attn_pdrop=c.dropout, bos_token_id=None,
+                eos_token_id=codec.end, pad_token_id=codec.pad,
+            )
+        )  # fmt: skip
+
+    def _settle(self, model: PreTrainedModel, codec: Codec, lines: Sequence[Line]) -> None:
+        self.model, self.codec, self.known = model.eval(), codec, Known(lines)
+        self._beside: tuple[Tensor, Tensor] = neighbours(codec, self.known)
+        self.fitted = True
+        self._pools = {}
+        self.hash = digest(self._weights() + json.dumps(self._settings(), sort_keys=True).encode())[:16]
+
+    def _sample(self, plan: Plan, count: int, temperature: float, constrained: bool) -> list[tuple[str, bool]]:
+        """(text, whether it ended) of lines as sampled; within a session."""
+        c = self.config
+        rows = sample(self.model, self.codec, plan, count, temperature, c.max_tokens, self._beside, constrained)
+        return [(self.codec.decode(ids), ids[-1:] == [self.codec.end]) for ids in rows]
+
+    def _weights(self) -> bytes:
+        return weight_bytes(self.model)
+
+    def _settings(self) -> dict[str, Any]:
+        assert isinstance(self.codec, Vocabulary)
+        return {
+            "format": FORMAT,
+            "slots": sorted(self.slots),
+            "config": asdict(self.config),
+            "claims": sorted(self.claims),
+            "vocabulary": self.codec.to_json(),
+            "lines": [asdict(replace(line, needs=tuple(line.needs))) for line in self.known.lines],
+        }
+
+    def _check_fitted(self) -> None:
+        if not self.fitted:
+            raise InputError(self.name, "has not been trained", "Call fit with lines of the corpus, or load one")
+
+
+def weight_bytes(model: PreTrainedModel) -> bytes:
+    """Parameters as safetensors; an output layer that shares the embedding is left out."""
+    shared = bool(model.config.tie_word_embeddings)
+    state = {k: v.contiguous() for k, v in model.state_dict().items() if not (shared and k == "lm_head.weight")}
+    return safetensors.torch.save(dict(sorted(state.items())))
+
+
+def load_weights(model: PreTrainedModel, path: Path) -> None:
+    """Fill a model from a safetensors file.
+
+    Raises:
+        ArtefactError: it is missing, no safetensors file, or holds other tensors than the model has.
+    """
+    try:
+        state = safetensors.torch.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ArtefactError(str(path), f"cannot be read ({error})", "Save the generator again") from error
+    try:
+        missing, strange = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ArtefactError(str(path), "its tensors have other shapes than the settings say", "Save again") from error
+    missing = [name for name in missing if name != "lm_head.weight"]
+    if missing or strange:
+        raise ArtefactError(str(path), f"tensors {[*missing, *strange][:3]} do not fit", "Save the generator again")
+
+
+def read_settings(directory: Path, form: str) -> dict[str, Any]:
+    """`generator.json` of a saved generator.
+
+    Raises:
+        ArtefactError: it is missing, no JSON, of another format, or lacks a key.
+    """
+    path = directory / "generator.json"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(str(path), f"cannot be read ({error})", "Give the folder of a saved generator") from error
+    if not isinstance(saved, dict) or saved.get("format") != form:
+        found = saved.get("format") if isinstance(saved, dict) else type(saved).__name__
+        raise ArtefactError(str(path), f"format {found!r}, not {form!r}", "Give the folder of a saved generator")
+    missing = [k for k in ("slots", "config", "claims", "vocabulary", "lines", "hash") if k not in saved]
+    if missing:
+        raise ArtefactError(str(path), f"has no {missing[0]!r}", "Save the generator again")
+    return saved

@@ -1,0 +1,191 @@
+"""What a transformer learns from lines of the corpus: examples with hidden controls, batches, and who may say what."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recenv.core.errors import InputError
+from recenv.generators.base import Row, digest
+from recenv.generators.corpus import HELD_OUT, Line, has_evidence
+from recenv.generators.transformer_config import TransformerConfig
+from recenv.generators.vocabulary import Condition, cut
+
+IGNORED = -100
+"""Target of a position whose loss is not counted."""
+_EDGE = "|"
+
+_AHEAD = re.compile(r"([^{}.:?!]+): \{product\}\.")
+_BEHIND = re.compile(r"\{product\}\. ([^{}.:?!]+)\.")
+
+
+class Codec(Protocol):
+    """Text to token ids and back: `Vocabulary`, or a pretrained checkpoint's tokenizer.
+
+    Attributes:
+        end, pad, unknown: ids; `unknown` is -1 where there is none. slots: name -> id. texts: id -> text.
+        controls: ids that are no part of a line. closed: whether its words are those of the corpus alone.
+    """
+
+    end: int
+    pad: int
+    unknown: int
+    slots: dict[str, int]
+    texts: dict[int, str]
+    controls: frozenset[int]
+    closed: bool
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+    def prefix(self, condition: Condition) -> list[int]: ...
+
+
+def turned(text: str) -> str:
+    """ "X: {product}." as "{product}. X." and the other way round; other lines as they are."""
+    if found := _AHEAD.fullmatch(text):
+        return f"{{product}}. {found[1]}."
+    found = _BEHIND.fullmatch(text)
+    return f"{found[1]}: {{product}}." if found else text
+
+
+def set_aside(rows: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    """(training, validation): a fixed tenth by the hash of the text, for a fit that was given no validation lines."""
+    aside = [int(digest(f"validation {line.text}")[:8], 16) % HELD_OUT == 0 for line in rows]
+    return [x for x, a in zip(rows, aside) if not a], [x for x, a in zip(rows, aside) if a]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids and targets, (B, T) int64 each, and the attention mask, (B, T) int64."""
+
+    ids: Tensor
+    targets: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(
+        cls, prefixes: Sequence[list[int]], inputs: Sequence[list[int]], targets: Sequence[list[int]], pad: int
+    ) -> Batch:
+        """Rows padded on the right; the prefix is no target."""
+        longest = max(len(p) + len(x) for p, x in zip(prefixes, inputs))
+
+        def padded(row: list[int], value: int) -> list[int]:
+            return row + [value] * (longest - len(row))
+
+        ids = [padded(p + x, pad) for p, x in zip(prefixes, inputs)]
+        goal = [padded([IGNORED] * len(p) + y, IGNORED) for p, y in zip(prefixes, targets)]
+        mask = [padded([1] * (len(p) + len(x)), 0) for p, x in zip(prefixes, inputs)]
+        return cls(torch.tensor(ids), torch.tensor(goal), torch.tensor(mask))
+
+
+class Examples:
+    """Training lines with the noise that keeps a model from learning a few hundred lines by heart."""
+
+    def __init__(self, lines: Sequence[Line], codec: Codec, config: TransformerConfig) -> None:
+        self.lines, self.codec, self.config = list(lines), codec, config
+        counts = Counter(n for line in lines for n in codec.encode(line.text))
+        self.rare = {n for n, c in counts.items() if c == 1} if codec.unknown >= 0 else set()
+
+    def batch(self, index: Iterable[int], noise: np.random.Generator | None) -> Batch:
+        """Lines by position; with `noise` controls are hidden and words dropped, without they are as they are."""
+        chosen = [self._one(self.lines[i], noise) for i in index]
+        return Batch.of([c[0] for c in chosen], [c[1] for c in chosen], [c[2] for c in chosen], self.codec.pad)
+
+    def _one(self, line: Line, noise: np.random.Generator | None) -> tuple[list[int], list[int], list[int]]:
+        codec, config = self.codec, self.config
+        if noise is None:
+            ids = [*codec.encode(line.text), codec.end]
+            return codec.prefix(Condition.of(line)), ids, ids
+        text = turned(line.text) if noise.random() < config.turn else line.text
+        hidden = {
+            f.name: f.default
+            for f in fields(Condition)
+            if noise.random() < (config.style_drop if f.name == "style" else config.control_drop)
+        }
+        ids = [*codec.encode(text), codec.end]
+        if codec.unknown >= 0:
+            drawn = noise.random((2, len(ids)))
+            ids = [codec.unknown if n in self.rare and u < config.rare_drop else n for n, u in zip(ids, drawn[0])]
+            inputs = [codec.unknown if u < config.word_drop else n for n, u in zip(ids, drawn[1])]
+        else:
+            inputs = ids
+        return codec.prefix(replace(Condition.of(line), **hidden)), inputs, ids
+
+
+@dataclass(frozen=True)
+class Group:
+    """Lines of one style on the same evidence.
+
+    Attributes:
+        style, needs: theirs. always: slots that each of them has. words: pieces (lower case) that lines may hold which
+            rest on no other evidence than `needs`. own: pieces of lines with exactly these needs.
+    """
+
+    style: str
+    needs: tuple[str, ...]
+    always: frozenset[str]
+    words: frozenset[str]
+    own: frozenset[str]
+
+    def open_to(self, item: Row, slots: frozenset[str]) -> bool:
+        """Whether an item has the evidence, and can fill the slots without which the lines would make no sense."""
+        return self.always <= slots and all(has_evidence(item, need) for need in self.needs)
+
+
+class Known:
+    """What the training lines tell of lines to come: groups, and which tokens stand side by side.
+
+    Raises:
+        InputError: no line.
+    """
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        if not lines:
+            raise InputError("corpus", "no line to train on", "Give the lines of the corpus")
+        self.lines = tuple(lines)
+        self.styles = tuple(dict.fromkeys(line.style for line in lines))
+        texts = [(line, turned(line.text)) for line in lines]
+        self.pairs = {pair for line, other in texts for text in (line.text, other) for pair in _pairs(text)}
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[Group, ...]]:
+        """Style -> its groups."""
+        keys = dict.fromkeys((line.style, tuple(sorted(line.needs))) for line in self.lines)
+        made = [self._group(style, needs) for style, needs in keys]
+        return {style: tuple(g for g in made if g.style == style) for style in self.styles}
+
+    def _group(self, style: str, needs: tuple[str, ...]) -> Group:
+        own = [x for x in self.lines if x.style == style and set(x.needs) == set(needs)]
+        return Group(
+            style,
+            needs,
+            frozenset.intersection(*(x.slots for x in own)),
+            _words(x for x in self.lines if set(x.needs) <= set(needs)),
+            _words(x for x in self.lines if set(x.needs) == set(needs)),
+        )
+
+    def unseen(self, text: str) -> int:
+        """Neighbouring pairs of tokens, edges counted as tokens, that no training line has, turned or not."""
+        return sum(pair not in self.pairs for pair in _pairs(text))
+
+
+def _words(lines: Iterable[Line]) -> frozenset[str]:
+    return frozenset(piece.lower() for line in lines for piece in cut(line.text) if piece[0] != "{")
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    pieces = [_EDGE, *(p.lower() for p in cut(text)), _EDGE]
+    return list(itertools.pairwise(pieces))

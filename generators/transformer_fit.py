@@ -1,0 +1,167 @@
+"""Training of causal models on lines: AdamW, averaged weights, early stop on held-out perplexity per token."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from recenv.core.errors import InputError
+from recenv.generators.corpus import Line
+from recenv.generators.transformer_config import TransformerConfig
+from recenv.generators.transformer_data import IGNORED, Batch, Codec, Examples
+
+_CHUNK = 128
+
+
+def token_logs(model: nn.Module, batch: Batch) -> Tensor:
+    """(B, T - 1) log-probability of each token given those before it; 0 where the target is ignored."""
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float()
+    goal = batch.targets[:, 1:]
+    logs = torch.log_softmax(logits, dim=-1).gather(-1, goal.clamp(min=0)[..., None])[..., 0]
+    return logs.masked_fill(goal == IGNORED, 0.0)
+
+
+def mean_loss(model: nn.Module, batch: Batch, weight: Tensor | None = None) -> Tensor:
+    """- mean log-probability per target token; `weight` (B,) counts lines more or less."""
+    logs, counted = token_logs(model, batch), (batch.targets[:, 1:] != IGNORED).float()
+    if weight is None:
+        return -logs.sum() / counted.sum()
+    return -(logs.sum(1) * weight).sum() / (counted.sum(1) * weight).sum().clamp(min=1e-9)
+
+
+@torch.no_grad()
+def line_logs(model: nn.Module, examples: Examples, skip: int | None = None) -> tuple[NDArray[np.float64], int]:
+    """((n,) log-probability of each line with its end, number of tokens); tokens equal to `skip` left out."""
+    model.eval()
+    sums, count = [], 0
+    for start in range(0, len(examples.lines), _CHUNK):
+        batch = examples.batch(range(start, min(start + _CHUNK, len(examples.lines))), None)
+        if skip is not None:
+            batch.targets[batch.targets == skip] = IGNORED
+        sums.append(token_logs(model, batch).double().sum(1).numpy())
+        count += int((batch.targets[:, 1:] != IGNORED).sum())
+    return (np.concatenate(sums) if sums else np.zeros(0)), count
+
+
+def held_out_perplexity(
+    model: nn.Module, lines: Sequence[Line], codec: Codec, config: TransformerConfig, skip: int | None = None
+) -> float:
+    """exp(- mean log-probability per token), ends counted.
+
+    Raises:
+        InputError: no line.
+    """
+    if not lines:
+        raise InputError("perplexity", "no line", "Give at least one")
+    logs, count = line_logs(model, Examples(lines, codec, config), skip)
+    return math.exp(-float(logs.sum()) / count)
+
+
+def fit_model(
+    model: nn.Module,
+    lines: Sequence[Line],
+    validation: Sequence[Line],
+    codec: Codec,
+    config: TransformerConfig,
+    seed: int,
+    progress: bool = True,
+) -> list[dict[str, float]]:
+    """Train in place and keep the weights of the last pass within `slack` of the best.
+
+    Returns {epoch, train, validation} (perplexities) of each pass.
+
+    To be called within a `torch_session`. Parameters that want no gradient stay as they are.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    noise = np.random.default_rng([seed, 1])
+    examples = Examples(lines, codec, config)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    mean = [p.detach().clone() for p in trained]
+    best, kept, since, history = math.inf, mean, 0, list[dict[str, float]]()
+    step = 0
+    with tqdm(range(config.epochs), desc="transformer", unit="epoch", disable=not progress) as bar:
+        for epoch in bar:
+            loss, step = _epoch(model, examples, optimiser, mean, noise, config, step)
+            check = math.exp(loss)
+            if validation:
+                with _weights(trained, mean):
+                    check = held_out_perplexity(model, validation, codec, config)
+            history.append({"epoch": epoch, "train": math.exp(loss), "validation": check})
+            bar.set_postfix(train=f"{math.exp(loss):.2f}", validation=f"{check:.2f}")
+            best = min(best, check)
+            if check <= (1.0 + config.slack) * best:
+                kept, since = [p.clone() for p in mean], 0
+            else:
+                since += 1
+                if since >= config.patience:
+                    break
+    _put(trained, kept)
+    model.eval()
+    return history
+
+
+def _epoch(
+    model: nn.Module,
+    examples: Examples,
+    optimiser: torch.optim.Optimizer,
+    mean: list[Tensor],
+    noise: np.random.Generator,
+    config: TransformerConfig,
+    step: int,
+) -> tuple[float, int]:
+    model.train()
+    order = noise.permutation(len(examples.lines))
+    losses = []
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    for start in range(0, len(order), config.batch):
+        loss = mean_loss(model, examples.batch(order[start : start + config.batch], noise))
+        if not torch.isfinite(loss):
+            raise InputError("transformer", f"loss {float(loss.detach())} is not finite", "Lower the learning rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        step += 1
+        # Early weights would weigh long on the average, so it forgets faster at first.
+        decay = min(config.average, step / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(mean, trained):
+                slow.lerp_(fast, 1.0 - decay)
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses)), step
+
+
+class _weights:
+    """Other values in parameters for the length of a block."""
+
+    def __init__(self, parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+        self.parameters, self.values = parameters, values
+
+    def __enter__(self) -> None:
+        self.before = [p.detach().clone() for p in self.parameters]
+        _put(self.parameters, self.values)
+
+    def __exit__(self, *_: Any) -> None:
+        _put(self.parameters, self.before)
+
+
+@torch.no_grad()
+def _put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A copy that shares nothing."""
+    return copy.deepcopy(model)

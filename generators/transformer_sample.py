@@ -1,0 +1,127 @@
+"""Sampling lines under constraints: batches of one condition, and what of them may be offered."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from recenv.core.render import SLOT_COLUMNS
+from recenv.core.render import slots as slots_in
+from recenv.generators.constraints import constraints, forbidden_tokens
+from recenv.generators.transformer_data import Codec, Group, Known
+from recenv.generators.vocabulary import Condition, cut
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one batch of lines may hold.
+
+    Attributes:
+        group: style and evidence. slots: that the lines may ask for. condition: the control tokens.
+        claims: words that are claims, unless the group's own lines have them.
+    """
+
+    group: Group
+    slots: frozenset[str]
+    condition: Condition
+    claims: frozenset[str]
+
+    @property
+    def barred(self) -> frozenset[str]:
+        """Claim words of which the group's evidence says nothing."""
+        return self.claims - (self.group.own if self.group.needs else frozenset())
+
+    def allowed(self, codec: Codec) -> frozenset[int]:
+        """Ids of tokens that a line may hold, its end not counted."""
+        filled = {codec.slots[slot] for slot in self.slots}
+        bad = forbidden_tokens(codec.texts, codec.slots.values(), self.barred)
+        words = {n for n, text in codec.texts.items() if n not in bad and (not codec.closed or self._fits(text))} - set(
+            codec.slots.values()
+        )
+        return frozenset((words | filled) - codec.controls - {codec.end, codec.pad, codec.unknown})
+
+    def _fits(self, piece: str) -> bool:
+        return piece.lower() in self.group.words
+
+
+def sample(
+    model: PreTrainedModel,
+    codec: Codec,
+    plan: Plan,
+    count: int,
+    temperature: float,
+    max_tokens: int,
+    beside: tuple[Tensor, Tensor] | None = None,
+    constrained: bool = True,
+) -> list[list[int]]:
+    """Token ids of `count` lines, end token included where one was reached.
+
+    To be called within a `torch_session`, whose seed decides the lines. Without `constrained` nothing is forbidden but
+    control tokens: for comparisons.
+    """
+    prefix = codec.prefix(plan.condition)
+    slots = list(codec.slots.values())
+    if constrained:
+        needed = [codec.slots[slot] for slot in sorted(plan.group.always)]
+        chain = constraints(plan.allowed(codec), len(codec), slots, needed, codec.end, len(prefix), beside)
+    else:
+        words = set(codec.texts) - codec.controls - {codec.pad, codec.unknown}
+        chain = constraints(words, len(codec), [], [], codec.end, len(prefix))
+    ids = torch.tensor([prefix] * count)
+    settings = GenerationConfig(
+        do_sample=True, temperature=float(temperature), top_k=0, top_p=1.0, max_new_tokens=max_tokens,
+        pad_token_id=codec.pad, eos_token_id=codec.end, bos_token_id=None, use_cache=True,
+    )  # fmt: skip
+    model.eval()
+    with torch.no_grad():
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), generation_config=settings, logits_processor=chain
+        )
+    return [_until(row[len(prefix) :], codec.end) for row in out.tolist()]
+
+
+def _until(ids: Sequence[int], end: int) -> list[int]:
+    """Up to the first end token, which stays."""
+    return list(ids[: ids.index(end) + 1]) if end in ids else list(ids)
+
+
+def neighbours(codec: Codec, known: Known) -> tuple[Tensor, Tensor]:
+    """((size, size), (size,)) bool: which token may follow which, and which may begin a line (`Beside`).
+
+    Only pairs with a slot in them are restricted, to those of training lines.
+    """
+    size = len(codec)
+    slots = sorted(codec.slots.values())
+    before, first = torch.ones(size, size, dtype=torch.bool), torch.ones(size, dtype=torch.bool)
+    before[slots, :], before[:, slots], first[slots] = False, False, False
+    for line in known.lines:
+        ids = [*codec.encode(line.text), codec.end]
+        if ids[0] in slots:
+            first[ids[0]] = True
+        for left, right in itertools.pairwise(ids):
+            before[left, right] = True
+    return before, first
+
+
+def line_reasons(
+    text: str, ended: bool, slots: Collection[str], needed: Iterable[str], barred: Collection[str]
+) -> list[str]:
+    """What is wrong with a sampled line before the guard sees it, in the guard's words."""
+    found = slots_in(text)
+    pieces = cut(text)
+    checks = {
+        "unfinished": not ended,
+        "digit": any(c.isnumeric() for piece in pieces if piece[0] != "{" for c in piece),
+        "unknown_word": "<unk>" in text or "<pad>" in text,
+        "claim": any(piece.lower() in barred for piece in pieces),
+    }
+    reasons = [name for name, bad in checks.items() if bad]
+    reasons += [f"unknown_slot:{s}" for s in found if s not in SLOT_COLUMNS]
+    reasons += [f"missing_slot:{s}" for s in found if s in SLOT_COLUMNS and s not in slots]
+    reasons += [f"repeated_slot:{s}" for s in found if text.count(f"{{{s}}}") > 1]
+    return reasons + [f"needed_slot:{s}" for s in sorted(needed) if s not in found]
