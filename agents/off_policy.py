@@ -15,6 +15,7 @@ from recenv.core.errors import InputError
 from recenv.env.options import EnvOptions
 from recenv.trust.log_problem import read_problem
 from recenv.trust.off_policy import on_policy, value_policies
+from recenv.trust.ope import PROPENSITIES_WRONG
 from recenv.trust.problem import Choose, Settings
 from recenv.trust.session_value import session_values
 from recenv.world import World
@@ -78,6 +79,9 @@ def evaluate_off_policy(request: Request) -> dict[str, Any]:
         "audit": None if problem.audit is None else problem.audit.as_dict(),
         "logged": logged.as_dict(),
         "policies": [e.as_dict() for e in evaluated],
+        "interval": settings.interval,
+        "groups": problem.groups.how if "mips" in settings.estimators else None,
+        "asked": list(settings.estimators),
         "sessions": session_values(problem, chosen),
         "assumed": list(read.meta["assumed"]),
     }
@@ -179,7 +183,10 @@ def text(report: dict[str, Any], markdown: bool = False) -> str:
         *_weighted(report),
         f"Unit: {report['unit']}",
         f"Propensities: {report['propensity']['how']}",
+        f"Intervals of values: {report['interval']}, clustered by user; of 'over logged': doubly robust, normal",
     ]
+    if report["groups"]:
+        head.append(f"Groups of mips: {report['groups']}")
     head.append(f"Causal verdict: {report['causal']['verdict']}. {' '.join(report['causal']['why'])}")
     bullets = [*head, *report["seen"], *_words(report), *report["sessions"]["words"]]
     if report["set_aside"]:
@@ -194,8 +201,17 @@ def _weighted(report: dict[str, Any]) -> list[str]:
     return [f"Rows carry weights: the {report['decisions']:,} rows stand for {report['weight']:,.0f} decisions"]
 
 
+def _asked(policy: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Estimates that were asked for by name, beside the one that is quoted."""
+    if policy["verdict"] == PROPENSITIES_WRONG:
+        return []
+    others = [e for e in policy["estimates"] if e["name"] in names and e["name"] != policy["estimator"]]
+    return [f"{policy['name']}, by {e['name']}: {e['headline']}" for e in others]
+
+
 def _words(report: dict[str, Any]) -> Sequence[str]:
     found = [f"{policy['name']}: {policy['headline']}" for policy in report["policies"]]
+    found += [line for policy in report["policies"] for line in _asked(policy, report["asked"])]
     sure = [p for p in report["policies"] if p["robust"] is not None and p["verdict"] == "OK"]
     found += [f"{p['name']}: {p['robust']['words']}" for p in sure]
     found += [f"{p['name']}: {p['overlap']['words']}" for p in report["policies"] if not p["overlap"]["enough"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recenv.agents.off_policy import Request, evaluate_off_policy, text
 from recenv.core.errors import InputError
@@ -41,6 +41,15 @@ class EvaluateConfig:
     """Bootstrap resamples over users."""
     clip: float | None = None
     """Raise propensities below this to it, at the price of a bias; refused if not given."""
+    estimators: tuple[str, ...] = ()
+    """One-step estimators, of ipw, clipped_ipw, snipw, dm, dr, clipped_dr, sndr, switch_dr, dros, sg_ipw, sg_dr, mips;
+    eight of them if not given. `dr` is quoted where it is among them, else snipw, else the first named."""
+    interval: Literal["studentised", "t", "percentile", "bca", "bernstein"] = "studentised"
+    """Interval of a value, clustered by user: bootstraps, t, or empirical Bernstein (true at any size, very wide)."""
+    groups: int = 0
+    """For mips: groups of alike items by k-means on their vectors; 0: the items' categories."""
+    largest: float | None = None
+    """For bernstein: the most that one decision can bring; 1 for clicks and purchases if not given."""
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
@@ -50,7 +59,10 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         raise InputError("evaluate", "no folder to write to", "Give --out, or --run.")
     if out.is_file():
         raise InputError(str(out), "is a file", "Give a folder.")
-    settings = Settings(config.reward or "click", config.seed, config.folds, config.bootstraps, clip=config.clip)
+    settings = Settings(
+        config.reward or "click", config.seed, config.folds, config.bootstraps, clip=config.clip,
+        estimators=config.estimators, interval=config.interval, groups=config.groups, largest=config.largest,
+    )  # fmt: skip
     request = Request(config.data, config.run, config.world, config.agents, config.reward, settings)
     report = evaluate_off_policy(request)
     out.mkdir(parents=True, exist_ok=True)

@@ -28,10 +28,12 @@ from recenv.response.log import encode_log
 from recenv.response.replay import replay
 from recenv.scripts.cli import main
 from recenv.scripts.evaluate import EvaluateConfig, run
+from recenv.trust.action_groups import groups_of
 from recenv.trust.behaviour import EVEN, UNCONFOUNDED, behaviour, estimated, training
 from recenv.trust.decisions import Actions, logged_decisions, with_reward
 from recenv.trust.log_problem import read_problem
 from recenv.trust.off_policy import value_policies
+from recenv.trust.ope import Target, headline_estimator
 from recenv.trust.ope.large_actions import COPY_UNKNOWN
 from recenv.trust.problem import Problem, Settings
 from recenv.variants import add_copies
@@ -435,3 +437,93 @@ def test_the_command_needs_a_folder_to_write_to(small_shop: Path, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         run(dataclasses.replace(config, out=tmp_path / "file"))
+
+
+# --- estimators and intervals by name
+
+
+def test_mips_and_its_groups_are_reached_by_the_command(email: Path, tmp_path: Path) -> None:
+    config = EvaluateConfig(
+        email / "data", world=email / "world", agents=("random", "popular"), out=tmp_path, bootstraps=100,
+        reward="click", estimators=("mips", "dr"), groups=3,
+    )  # fmt: skip
+    report = run(config)
+    world = World.load(email / "world")
+    found = logged_decisions(Dataset.load(email / "data", splits=SPLITS), world)
+    groups = groups_of(world, found.actions, 3).of
+    assert (groups == groups[0]).sum() == 1  # nothing is a group of its own
+    styles = world.copies["style"].to_pylist()
+    for g in range(1, groups.max() + 1):
+        assert len({styles[c] for c in world.action_copy[groups == g]}) == 1
+    policy = make_policy("random", world, EnvOptions(), {}, 0)
+    chance = policy.probabilities(found.obs, found.mask(world, slice(None)))[found.moment]
+    chance /= chance.sum(axis=1, keepdims=True)
+    member = groups == np.arange(groups.max() + 1)[:, None]
+    own, rows = groups[found.action], np.arange(len(found))
+    count = np.bincount(found.action, minlength=len(groups))
+    within = count / (member.T @ (member @ count))
+    weight = (chance @ member.T)[rows, own] * within[found.action] / found.propensity
+    policy_report = report["policies"][0]
+    assert policy_report["estimator"] == "dr"  # asked for, so quoted, though mips was named first
+    mips = next(e for e in policy_report["estimates"] if e["name"] == "mips")
+    assert mips["value"] == pytest.approx(float((weight * found.reward["click"]).mean()), rel=1e-6)
+    page = (tmp_path / "evaluate.md").read_text()
+    assert "Groups of mips" in page
+    assert "k-means" in page
+    assert "random, by mips:" in page
+
+
+def test_groups_by_category_and_what_cannot_be_grouped(small_shop: Path) -> None:
+    world = World.load(small_shop / "world")
+    actions = Actions(world.action_item.astype(np.int64) + 1, world.n_items + 1, False)
+    groups = groups_of(world, actions, 0).of
+    category = np.array(["(nothing)", *world.items["category"].to_pylist()])
+    assert np.array_equal(groups[:, None] == groups, category[:, None] == category)
+    for bad in (1, -1, world.n_items + 1):
+        with pytest.raises(InputError, match="no number of groups"):
+            groups_of(world, actions, bad)
+
+
+@pytest.mark.parametrize("interval", ["t", "percentile", "bca", "bernstein"])
+def test_intervals_by_name(email: Path, interval: str) -> None:
+    settings = Settings("click", n_boot=100, interval=interval)
+    plain, report = ask(email, agents=("random",)), ask(email, agents=("random",), settings=settings)
+    best, usual = (next(e for e in r["policies"][0]["estimates"] if e["name"] == "dr") for r in (report, plain))
+    assert best["method"] == interval
+    assert report["logged"]["method"] == interval
+    assert best["low"] < best["value"] < best["high"]
+    assert best["value"] == usual["value"]
+    if interval == "bernstein":
+        assert best["half_width"] > usual["half_width"]
+        assert not {"snipw", "sndr"} & {e["name"] for e in report["policies"][0]["estimates"]}
+
+
+def test_the_quoted_estimator_is_settled_by_one_rule() -> None:
+    bare, modelled = Target(chosen=np.ones(2)), Target(chosen=np.ones(2), q_logged=np.ones(2), q_target=np.ones(2))
+    assert [headline_estimator(t) for t in (bare, modelled)] == ["snipw", "dr"]
+    assert headline_estimator(modelled, ("mips", "dr")) == "dr"
+    assert headline_estimator(modelled, ("mips", "snipw")) == "snipw"
+    assert headline_estimator(modelled, ("mips", "ipw")) == "mips"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"estimators": ("dr", "dr")}, "twice"),
+        ({"estimators": ("moon",)}, "moon"),
+        ({"interval": "wide"}, "wide"),
+        ({"interval": "bernstein", "estimators": ("sndr",)}, "a ratio"),
+        ({"interval": "bernstein", "largest": 0.5}, "leaves"),
+        ({"largest": -1.0}, "largest"),
+        ({"estimators": ("mips",), "groups": 1}, "no number of groups"),
+    ],
+)
+def test_bad_choices_of_estimators_are_named(email: Path, change: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        ask(email, agents=("random",), settings=dataclasses.replace(QUICK, **change))
+
+
+def test_bernstein_on_revenue_needs_the_most_a_decision_can_bring() -> None:
+    with pytest.raises(InputError, match="most that one decision"):
+        Settings("revenue", interval="bernstein").reward_range()
+    assert Settings("revenue", interval="bernstein", largest=80.0).reward_range() == (0.0, 80.0)

@@ -7,7 +7,7 @@ one-step estimator, and the gain over what was logged with the Lambda at which i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
 from recenv.observation import layout
-from recenv.trust.ope import PROPENSITIES_WRONG, Estimate, LoggedBandit, Target, evaluate
+from recenv.trust.ope import PROPENSITIES_WRONG, Estimate, LoggedBandit, Target, evaluate, headline_estimator
+from recenv.trust.ope.estimators import get
 from recenv.trust.ope.large_actions import COPY_UNKNOWN
 from recenv.trust.ope.nuisance import crossfit
 from recenv.trust.overlap import Overlap, overlap
-from recenv.trust.problem import LARGEST_TABLE, Choose, Problem
+from recenv.trust.problem import LARGEST_TABLE, Choose, Problem, Settings
 from recenv.trust.sensitivity import Bounds, Robustness, msm_bounds, smallest_lambda
 
 Floats = NDArray[np.float64]
-HEADLINE = "dr"
 ESTIMATORS = ("ipw", "snipw", "dm", "dr", "sndr", "clipped_dr", "switch_dr", "dros")
+"""What is computed unless asked otherwise; those that are means alone with Bernstein intervals."""
 LAMBDAS = (1.5, 2.0)
 _RIDGE = 1e-3
 
@@ -34,11 +35,12 @@ class Evaluated:
     """A policy's value per decision.
 
     Args:
-        name: of the policy. estimates: one an estimator. gain: value minus what was logged, by the headline's
-            estimator (`gain_low` is the point; the limits its interval). robust: smallest Lambda at which "better than
-            logged" is no longer sure; None where propensities are known. bounds: on the value, at some Lambdas.
-            weights: figures of propensities and weights. overlap: is what it would show in the log? refused: why no
-            figure may be quoted at all (propensities that fail their audit), or "".
+        name: of the policy. estimates: one an estimator. gain: value minus what was logged, doubly robust, whatever
+            is quoted of the value (`gain_low` is the point; the limits its interval). robust: smallest Lambda at which
+            "better than logged" is no longer sure; None where propensities are known. bounds: on the value, at some
+            Lambdas. weights: figures of propensities and weights. overlap: is what it would show in the log? refused:
+            why no figure may be quoted at all (propensities that fail their audit), or "". quoted: the estimator of the
+            headline, settled before any figure was seen (`headline_estimator`).
     """
 
     name: str
@@ -49,11 +51,12 @@ class Evaluated:
     weights: dict[str, float]
     overlap: Overlap
     refused: str = ""
+    quoted: str = "dr"
 
     @property
     def headline(self) -> Estimate:
-        """The estimate that was to be quoted before any was seen: doubly robust."""
-        return next(e for e in self.estimates if e.name == HEADLINE)
+        """The estimate that was to be quoted before any was seen."""
+        return next(e for e in self.estimates if e.name == self.quoted)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -61,7 +64,7 @@ class Evaluated:
             "name": self.name,
             "verdict": PROPENSITIES_WRONG if self.refused else self.headline.verdict,
             "headline": self.refused or self.headline.headline(),
-            "estimator": HEADLINE,
+            "estimator": self.quoted,
             "estimates": [e.as_dict() for e in self.estimates],
             "gain": None if self.gain is None else self.gain.as_dict(),
             "robust": None if self.robust is None else self.robust.as_dict(),
@@ -173,7 +176,16 @@ def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_tar
     label = "; ".join(filter(None, (problem.behaviour.label, _copy_label(problem))))
     shape = {"probability": seen.table} if seen.table is not None else {"chosen": seen.chosen}
     target = Target(**shape, q_logged=q_logged, q_target=q_target)
-    estimates = evaluate(log, target, ESTIMATORS, settings.seed, settings.n_boot, label=label, level=settings.level)
+    names = estimators_of(settings)
+    if "mips" in names:
+        if seen.table is None:
+            what = f"mips needs a table of {len(log):,} decisions x {log.n_actions:,} actions: too many to hold"
+            raise InputError("estimators", what, "Leave mips out, or bring a smaller slice.")
+        target = replace(target, groups=problem.groups.of)
+    estimates = evaluate(
+        log, target, names, settings.seed, settings.n_boot, label=label, level=settings.level,
+        interval=settings.interval, reward_range=_range(settings, log, q_logged, q_target),
+    )  # fmt: skip
     gain: Bounds | None = None
     robust: Robustness | None = None
     bounds: tuple[Bounds, ...] = ()
@@ -184,9 +196,32 @@ def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_tar
             bounds = tuple(msm_bounds(log, target, k, "dr", problem.found.segment, settings.level) for k in LAMBDAS)
     wrong = problem.audit is not None and problem.audit.verdict == PROPENSITIES_WRONG
     refused = problem.audit.headline() if problem.audit is not None and wrong else ""
-    return Evaluated(
-        name, tuple(estimates), gain, robust, tuple(bounds), weights(log, seen.chosen), overlap(log, target), refused
-    )
+    quoted = headline_estimator(target, names)
+    shown = overlap(log, target)
+    return Evaluated(name, tuple(estimates), gain, robust, bounds, weights(log, seen.chosen), shown, refused, quoted)
+
+
+def estimators_of(settings: Settings) -> tuple[str, ...]:
+    """The estimators asked for, or the usual ones that the interval can be given for."""
+    if settings.estimators:
+        return settings.estimators
+    return tuple(name for name in ESTIMATORS if settings.interval != "bernstein" or not get(name).normalised)
+
+
+def _range(settings: Settings, log: LoggedBandit, *model: Floats) -> tuple[float, float] | None:
+    """Where rewards lie, and the linear reward model, which may step outside; None unless the interval asks for it.
+
+    Raises:
+        InputError: unknown, or a reward outside.
+    """
+    if settings.interval != "bernstein":
+        return None
+    low, high = settings.reward_range()
+    reward = np.asarray(log.reward)
+    if reward.min() < low or reward.max() > high:
+        what = f"[{reward.min():g}, {reward.max():g}] leaves [{low:g}, {high:g}]"
+        raise InputError("reward", what, "Give the most that one decision can bring by --largest.")
+    return min([low, *(float(q.min()) for q in model)]), max([high, *(float(q.max()) for q in model)])
 
 
 def _copy_label(problem: Problem) -> str:
@@ -215,4 +250,7 @@ def on_policy(problem: Problem) -> Estimate:
     )  # fmt: skip
     target = Target(chosen=np.ones(len(ones)))
     settings = problem.settings
-    return evaluate(ones, target, ("ipw",), settings.seed, settings.n_boot, level=settings.level)[0]
+    return evaluate(
+        ones, target, ("ipw",), settings.seed, settings.n_boot, level=settings.level, interval=settings.interval,
+        reward_range=_range(settings, ones),
+    )[0]  # fmt: skip

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recenv.core.checks import check_seed, check_whole
+from recenv.core.errors import InputError
+from recenv.trust.action_groups import Groups, groups_of
 from recenv.trust.behaviour import Behaviour, Training, allowed_actions, behaviour
 from recenv.trust.decisions import Decisions
 from recenv.trust.ope import Audit, LoggedBandit, audit
+from recenv.trust.ope.estimators import get
 from recenv.trust.ope.inputs import MIN_PROPENSITY, scalar
+from recenv.trust.ope.intervals import METHODS
 from recenv.world import World
 
 Floats = NDArray[np.float64]
@@ -33,6 +38,8 @@ class Settings:
         seed: of folds and bootstrap. folds: groups of users for the cross-fitted reward model.
         n_boot: bootstrap resamples. level: of the intervals.
         clip: propensities below it are raised to it (a bias towards 0); None: refuse those below `MIN_PROPENSITY`.
+        estimators: names of one-step estimators; empty: the usual ones. interval: of theirs, see `intervals.METHODS`.
+        groups: for `mips`, see `groups_of`. largest: most that one decision can bring; 1 for clicks and purchases.
     """
 
     reward: str = "click"
@@ -41,6 +48,10 @@ class Settings:
     n_boot: int = 1000
     level: float = 0.95
     clip: float | None = None
+    estimators: tuple[str, ...] = ()
+    interval: str = "studentised"
+    groups: int = 0
+    largest: float | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -49,6 +60,29 @@ class Settings:
         scalar("level", self.level, 0.5, 1.0, open_high=True)
         if self.clip is not None:
             scalar("clip", self.clip, 0.0, 1.0, open_low=True)
+        if len(set(self.estimators)) < len(self.estimators):
+            raise InputError("estimators", f"{self.estimators} names one twice", "Name each once.")
+        for name in self.estimators:
+            if get(name).normalised and self.interval == "bernstein":
+                what = f"bernstein needs a mean, and {name} is a ratio"
+                raise InputError("interval", what, "Use ipw, dr, switch_dr or mips.")
+        if self.interval not in METHODS:
+            raise InputError("interval", f"{self.interval!r} is not known", f"Choose from {', '.join(METHODS)}.")
+        if self.largest is not None:
+            scalar("largest", self.largest, 0.0, float("inf"), open_low=True)
+
+    def reward_range(self) -> tuple[float, float]:
+        """(lowest, highest) reward that a decision can bring.
+
+        Raises:
+            InputError: revenue, whose highest only the user knows.
+        """
+        if self.largest is not None:
+            return 0.0, self.largest
+        if self.reward == "revenue":
+            what = "bernstein needs the most that one decision can bring"
+            raise InputError("interval", what, "Give it by --largest, or choose another interval.")
+        return 0.0, 1.0
 
 
 @dataclass
@@ -108,6 +142,11 @@ class Problem:
             )
         log = log.check()
         return cls(found, world, log, base, checked, train.rate, settings, model)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Groups of alike actions, for `mips`; raises InputError for a number of groups that cannot be."""
+        return groups_of(self.world, self.found.actions, self.settings.groups)
 
     def moments(self) -> list[slice]:
         """The moments in parts."""

@@ -6,7 +6,7 @@ v_i = sum_a pi_e(a | x_i) q(x_i, a); mean_i is weighted by the rows' own weight 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,12 +143,14 @@ ESTIMATORS: dict[str, Estimator] = {
 and Li, ICML 2011 (dm, dr); Kallus and Uehara, NeurIPS 2019 (sndr); Saito and Joachims, ICML 2022 (mips)."""
 
 
-def headline_estimator(target: Target) -> str:
+def headline_estimator(target: Target, asked: Sequence[str] = ()) -> str:
     """The estimator to quote: `dr` with a reward model, else `snipw`; chosen beforehand, not by its figure.
 
-    Those of bounded weights are for comparison: their intervals leave out a bias that the log does not show.
+    Where neither is among those `asked` for, the first of them: it was named before any figure was seen. Those of
+    bounded weights are for comparison: their intervals leave out a bias that the log does not show.
     """
-    return "dr" if target.has_q else "snipw"
+    wanted = ("dr", "snipw") if target.has_q else ("snipw",)
+    return next((name for name in wanted if not asked or name in asked), asked[0] if asked else wanted[0])
 
 
 def get(name: str) -> Estimator:
