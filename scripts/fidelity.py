@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recenv.agents.export_run import policy_of_run
 from recenv.trust.assess import AssessOptions, assess
 from recenv.trust.gates import FAIL, NOT_ENOUGH, PASS
 from recenv.trust.summary import gate_lines, summary_lines
+from recenv.trust.support import JudgedPolicy
 from recenv.trust.tolerances import Tolerances
 
 EXIT = {PASS: 0, FAIL: 3, NOT_ENOUGH: 4}
@@ -27,6 +29,8 @@ class FidelityConfig:
     """Folder written by `recenv benchmark` with this world, for the gates on ranking and exploitation."""
     other_data: Path | None = None
     """Tables logged by another policy over the same catalogue, for the gate on transfer."""
+    run: Path | None = None
+    """Folder of a policy trained in this world, for the gate on support: does it do what the logs have seen done?"""
     seed: int = 0
     """Seed of roll-outs and bootstraps."""
     bootstraps: int = 200
@@ -40,7 +44,10 @@ class FidelityConfig:
 def run(config: FidelityConfig) -> dict[str, Any]:
     """Write `fidelity.json` and `fidelity.html` into the world's folder, the verdict into its card; return them."""
     options = AssessOptions(config.seed, config.bootstraps, config.sessions, config.tolerances)
-    report = assess(config.world, config.data, options, config.benchmark, config.other_data, progress=True)
+    policy = None if config.run is None else _policy(config.run, config.world)
+    report = assess(
+        config.world, config.data, options, config.benchmark, config.other_data, progress=True, policy=policy
+    )
     print("\n".join([*summary_lines(config.world), *gate_lines(report)]))
     print(f"report: {config.world / 'fidelity.html'}")
     return {
@@ -52,6 +59,11 @@ def run(config: FidelityConfig) -> dict[str, Any]:
         "report": report,
         "exit_code": EXIT[report["verdict"]],
     }
+
+
+def _policy(run: Path, world: Path) -> JudgedPolicy:
+    policy, _, env, _ = policy_of_run(run, world)
+    return JudgedPolicy(policy.name, policy.observation, env, policy.probabilities)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ from recenv.data.options import BuildOptions
 from recenv.data.synthetic import SyntheticOptions, load
 from recenv.env.options import EnvOptions
 from recenv.response.held_out import HeldOut, read_held_out
-from recenv.scripts.fidelity import EXIT
+from recenv.scripts.fidelity import EXIT, FidelityConfig
+from recenv.scripts.fidelity import run as run_fidelity
 from recenv.trust.assess import AssessOptions, assess
 from recenv.trust.fidelity import item_rate_baseline
 from recenv.trust.measure_sessions import sessions
 from recenv.trust.summary import gate_lines, summary_lines, verdict_of
+from recenv.trust.support import JudgedPolicy, choices, support_gate
 from recenv.trust.tolerances import Tolerances
 from recenv.trust.transfer import replay_other, transfer_gates
 from recenv.variants import add_copies
@@ -79,7 +81,7 @@ def test_a_measured_world_carries_the_verdict_of_the_test_slice(assessed: tuple[
     assert card["fidelity"]["sha256"] == file_hash(folder / "world" / "fidelity.json")
     assert card["fidelity"]["causal"] == report["causal"]["verdict"]
     gates = {gate["name"] for gate in report["gates"]}
-    assert gates >= {"power", "second_order", "rollout", "two_sample", "determinism", "transfer", "ranking"}
+    assert gates >= {"power", "second_order", "rollout", "two_sample", "determinism", "transfer", "ranking", "support"}
     assert report["validation"]["split"] == "validation"
     assert report["heads"]["click"]["shown"]["rows"] > 0
     assert read_json(folder / "data" / "meta.json")["test_reads"] == report["test_reads"] == 1
@@ -250,6 +252,48 @@ def held(small_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Wo
     shutil.copytree(small_shop / "data", data)
     world = World.load(small_shop / "world")
     return world, read_held_out(world, data, 300, 0)
+
+
+def _even(items: list[int], world: World) -> JudgedPolicy:
+    """A policy that chooses evenly among some items, whatever it sees."""
+    row = np.isin(world.action_item, items) / np.isin(world.action_item, items).sum()
+    return JudgedPolicy("even", "summary", EnvOptions().resolve(world), lambda obs, mask: np.tile(row, (len(obs), 1)))
+
+
+def test_a_policy_is_looked_up_under_the_logged_one(held: tuple[World, HeldOut]) -> None:
+    world, found = held
+    usual, rare = [0, 1, 2], [12, 13, 14]
+    rates = np.full_like(world.logged_rates, 1.0 / 12)
+    rates[:, rare] = 1e-4
+    copy = replace(world, logged_rates=rates / rates.sum(axis=1, keepdims=True))
+    tol = Tolerances()
+    assert support_gate(copy, found, _even(usual, copy), tol, 0).verdict == "PASS"
+    gate = support_gate(copy, found, _even(rare, copy), tol, 0)
+    assert gate.verdict == "FAIL"
+    assert gate.figure == 1.0
+    mixed = support_gate(copy, found, _even([0, 12], copy), tol, 0)
+    assert mixed.figure == pytest.approx(0.5, abs=0.1)
+    assert mixed == support_gate(copy, found, _even([0, 12], copy), tol, 0)
+    item, chance, own = choices(copy, found, _even([0, 12], copy), 1e-3, 0)
+    assert set(item.tolist()) == {0, 12}
+    np.testing.assert_array_equal(chance < 1e-3, item == 12)
+    assert own == pytest.approx(3e-4, rel=0.01)
+    assert "as rare" in gate.detail
+    nothing = support_gate(copy, found, _even([-1], copy), tol, 0)
+    assert nothing.verdict == "NOT ENOUGH DATA"
+    assert support_gate(copy, found, None, tol, 0).verdict == "NOT MEASURED"
+
+
+def test_a_run_is_judged_by_the_command(shop: Path) -> None:
+    train("popular", shop / "world", shop / "run", TrainSettings(env=EnvOptions(), episodes=8), bar=False)
+    found = run_fidelity(FidelityConfig(shop / "world", shop / "data", run=shop / "run", sessions=200, bootstraps=10))
+    gate = next(x for x in found["report"]["gates"] if x["name"] == "support")
+    assert gate["verdict"] != "NOT MEASURED"
+    assert "popular" in gate["detail"]
+    shutil.copytree(shop / "world-judge", shop / "w2")
+    with pytest.raises(ArtefactError, match="not the world of this run"):
+        run_fidelity(FidelityConfig(shop / "w2", shop / "data", run=shop / "run"))
+    assert read_json(shop / "data" / "meta.json")["test_reads"] == 1
 
 
 def test_roll_outs_of_logged_sessions_are_counted_as_the_log_has_them(held: tuple[World, HeldOut]) -> None:

@@ -23,6 +23,7 @@ from recenv.trust.measure_visits import visits
 from recenv.trust.report import page
 from recenv.trust.rollout import Rollout
 from recenv.trust.slices import PredictionSlice
+from recenv.trust.support import JudgedPolicy, support_gate
 from recenv.trust.tolerances import Tolerances
 from recenv.trust.transfer import transfer_gates
 from recenv.world import World
@@ -58,6 +59,7 @@ def assess(
     other_data: str | Path | None = None,
     sampler: Sampler | None = None,
     progress: bool = False,
+    policy: JudgedPolicy | None = None,
 ) -> dict[str, Any]:
     """Measure a world on the test slice of its own users, land the report beside it, return the report.
 
@@ -65,6 +67,7 @@ def assess(
         world_path: folder of the world. data: the tables that it was fitted on; each read of their test slice is
             counted. benchmark: folder written by `recenv benchmark` (ranking, exploitation). other_data: tables logged
             by another policy over the same catalogue (transfer). sampler: what is shown where the log ends.
+        policy: whose choices are looked up under the logged policy (support).
 
     Raises:
         InputError: other data than the world's, no test slice, a folder that cannot be written, bad options.
@@ -88,6 +91,7 @@ def assess(
     gates += _session_gates(rolled, slices, tol, options.seed)
     gates += transfer_gates(world, other_data, base, tol, options.seed)
     gates += policy_gates(benchmark, world, tol, options.seed)
+    gates.append(support_gate(world, held, policy, tol, options.seed))
     figures = quick_fidelity(world.response, held.rows, base, held.segment, "test", options.bootstraps, options.seed)
     report = {
         "world": world.meta["name"],

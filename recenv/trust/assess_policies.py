@@ -17,7 +17,6 @@ from recenv.world import World
 
 TABLE = "benchmark.json"
 GIVE = "Give --benchmark: a folder written by `recenv benchmark` with this world (5 seeds or more)."
-SUPPORT = "Give --run: a trained policy, whose actions are looked up under the logged policy."
 _Z95 = 1.959964
 
 
