@@ -4,6 +4,9 @@ RANDOMISED     the log says how probable each choice was, and what was shown fit
 ADJUSTED       probabilities estimated from what was recorded; no placebo test fails, those that can tell pass,
                and what the policy would show was shown. Something not recorded may still mislead.
 OBSERVATIONAL  anything else: differences between shown and not shown are not effects of showing
+
+The placebo tests of a log are judged together: where nothing is hidden, one of them fails, and makes the log
+OBSERVATIONAL wrongly, with a chance of at most 5 % (Holm; `placebo.FAMILY`).
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ from typing import Any
 from recenv.core.errors import InputError
 from recenv.trust.ope.audit import OK, Audit
 from recenv.trust.overlap import Overlap
-from recenv.trust.placebo import SHARP_ENOUGH, Placebo
+from recenv.trust.placebo import FAMILY, SHARP_ENOUGH, Placebo
 
 RANDOMISED, ADJUSTED, OBSERVATIONAL = "RANDOMISED", "ADJUSTED", "OBSERVATIONAL"
 PROPENSITIES = ("known", "uniform", "unknown")
+_FAMILY = (
+    f"{{}} placebo tests were judged together (Holm): where nothing is hidden, any fails with a chance of at most "
+    f"{100 * FAMILY:.0f} %."
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def causal_verdict(
         raise InputError("meta", what, f"Say one of {', '.join(PROPENSITIES)}.")
     tests = tuple(p.as_dict() for p in placebos)
     failed = [p for p in placebos if p.failed]
-    broken = [_failed(p) for p in failed]
+    broken = [_failed(p) for p in failed] + ([_FAMILY.format(len(placebos))] if failed else [])
     if propensity != "unknown":
         return CausalVerdict(*_logged(propensity, exposure, audit, broken), tests)
     why = ["The log does not say how probable each choice was."]

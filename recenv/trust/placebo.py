@@ -15,12 +15,14 @@ shocks that a user does not. With z = w y n0 / N for exposed rows, -w y R n1 / N
     V_c = G / (G - 1) sum_c (sum_{i in c} z_i)^2,  var(log R) = (V_user + V_block - V_both) / (sum_s a n0 / N)^2
 
 (Cameron, Gelbach and Miller, JBES 2011), at least the larger of V_user and V_block; t quantile of the fewer clusters.
+Several tests of one log are judged together (`holm`): one failure makes the log OBSERVATIONAL.
 Where negatives are sampled, strata of few rows need the true n1 and n0 (`counts`): noise in them would not cancel.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,9 +34,21 @@ from recenv.trust.ope.inputs import numbers, scalar, whole
 
 Floats = NDArray[np.float64]
 LEVEL = 0.99
-"""Of the intervals: a test that should pass raises a false alarm once in a hundred."""
+"""Of the interval of a test done alone: one that should pass raises a false alarm once in a hundred."""
+FAMILY = 0.05
+"""Of several tests of one log: chance that any fails where nothing is hidden (a false OBSERVATIONAL), by `holm`."""
 SHARP_ENOUGH = 1.25
 """A placebo that could not have told an effect of this factor from none says nothing by passing."""
+
+
+WORDS = {
+    "future_exposure": (
+        "an item that will be shown next time is bought {ratio} as often this time, before it is shown"
+    ),
+    "outcome_before_exposure": "those who are shown an item had bought it {ratio} as often the time before, unshown",
+    "irrelevant_item": "an item is bought {ratio} as often when an unrelated item is shown",
+}
+"""What each test says, by its name."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,8 @@ class Placebo:
         name: which test, and within what it compares. ratio: seeming effect, 1 = none; None where it cannot be told.
         low, high: its interval. failed: the interval leaves out 1. informative: failed, or sharp enough to have
             noticed a factor of 1.25. words: what that means. n: rows compared. level: of the interval.
-        real: the same ratio for real exposure, where known, to compare with.
+        real: the same ratio for real exposure, where known, to compare with. se: standard error of log ratio, and df
+            its degrees of freedom; None and 0 where it cannot be told.
     """
 
     name: str
@@ -58,6 +73,8 @@ class Placebo:
     n: int
     level: float = LEVEL
     real: float | None = None
+    se: float | None = None
+    df: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -68,13 +85,21 @@ class Placebo:
 class Ratio:
     """A Mantel-Haenszel rate ratio; `value` None where no stratum holds outcomes on both sides.
 
-    n counts rows in strata that hold both exposed and unexposed rows.
+    n counts rows in strata that hold both exposed and unexposed rows; se is the standard error of log value, df its
+    degrees of freedom.
     """
 
     value: float | None
     low: float | None
     high: float | None
     n: int
+    se: float | None = None
+    df: int = 0
+
+
+def _interval(value: float, se: float, df: int, level: float) -> tuple[float, float]:
+    reach = float(stats.t.ppf(0.5 + level / 2, df)) * se
+    return float(value * np.exp(-reach)), float(value * np.exp(reach))
 
 
 def future_exposure(
@@ -92,10 +117,9 @@ def future_exposure(
     Raises:
         InputError: arrays of other shapes, not numbers, NaN, negative outcomes, weights not above 0, a bad level.
     """
-    words = "an item that will be shown next time is bought {ratio} as often this time, before it is shown"
     return settle(
         "future_exposure",
-        words,
+        WORDS["future_exposure"],
         stratified_ratio(outcome, shown_next, strata, user, weight, block, counts, level),
         within,
         level,
@@ -111,10 +135,9 @@ def outcome_before_exposure(
     Args:
         before: (n,) float64 >= 0, earlier response of the same user to the same item. exposed: (n,) bool, shown now.
     """
-    words = "those who are shown an item had bought it {ratio} as often the time before, unshown"
     return settle(
         "outcome_before_exposure",
-        words,
+        WORDS["outcome_before_exposure"],
         stratified_ratio(before, exposed, strata, user, weight, block, counts, level),
         within,
         level,
@@ -131,10 +154,9 @@ def irrelevant_item(
         outcome: (n,) float64 >= 0, response to an item that is NOT shown. other_shown: (n,) bool, whether its unrelated
             partner is.
     """
-    words = "an item is bought {ratio} as often when an unrelated item is shown"
     return settle(
         "irrelevant_item",
-        words,
+        WORDS["irrelevant_item"],
         stratified_ratio(outcome, other_shown, strata, user, weight, block, counts, level),
         within,
         level,
@@ -197,8 +219,8 @@ def _ratio(
         first, second = (np.unique(c, return_inverse=True)[1] for c in clusters)
         both = first * (int(second.max()) + 1) + second
         variance = max(variance, parts[0][0] + parts[1][0] - _clustered(z, both)[0])
-    reach = float(stats.t.ppf(0.5 + level / 2, fewest - 1)) * float(np.sqrt(variance)) / top
-    return Ratio(r, float(r * np.exp(-reach)), float(r * np.exp(reach)), rows)
+    se = float(np.sqrt(variance)) / top
+    return Ratio(r, *_interval(r, se, fewest - 1, level), rows, se, fewest - 1)
 
 
 def _clustered(z: Floats, cluster: NDArray[np.int64]) -> tuple[float, int]:
@@ -217,7 +239,7 @@ def settle(name: str, words: str, found: Ratio, within: str = "", level: float =
     failed = found.low > 1.0 or found.high < 1.0
     sharp = failed or bool(np.log(found.high / found.low) / 2 <= np.log(SHARP_ENOUGH))
     span = f"{found.low:.2f} to {found.high:.2f}"
-    text = words.format(ratio=f"{found.value:.2f} times") + f" ({100 * level:.0f} % interval {span})"
+    text = words.format(ratio=f"{found.value:.2f} times") + f" ({100 * level:.3g} % interval {span})"
     if failed:
         text += ": this cannot be an effect of showing, so something else drives both"
     elif sharp:
@@ -225,4 +247,41 @@ def settle(name: str, words: str, found: Ratio, within: str = "", level: float =
     else:
         text += ": too uncertain to say anything"
     text = f"{text[0].upper()}{text[1:]}."
-    return Placebo(title, found.value, found.low, found.high, failed, sharp, text, found.n, level)
+    return Placebo(
+        title, found.value, found.low, found.high, failed, sharp, text, found.n, level, None, found.se, found.df
+    )  # fmt: skip
+
+
+def holm(tests: Sequence[Placebo], family: float = FAMILY) -> list[Placebo]:
+    """The tests of one log judged anew, so that any fails by chance with probability at most `family`.
+
+    In order of their p-values the i-th of m (from 0) fails if p < family / (m - i), until one does not; that one's
+    level holds for the rest too. Each interval is given at its own level 1 - family / (m - i): it leaves out 1 where
+    the test failed, and only there. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
+    Journal of Statistics 1979. Tests that cannot tell do not count.
+
+    Raises:
+        InputError: `family` outside (0, 0.5).
+    """
+    scalar("family", family, 0.0, 0.5, open_low=True, open_high=True)
+    out = list(tests)
+    able = [k for k, test in enumerate(tests) if test.ratio is not None and test.se is not None]
+    chance = {k: _p_value(tests[k]) for k in able}
+    place, stopped = 0, False
+    for k in sorted(able, key=lambda k: chance[k]):
+        test, level = tests[k], 1.0 - family / (len(able) - place)
+        assert test.ratio is not None
+        assert test.se is not None
+        found = Ratio(test.ratio, *_interval(test.ratio, test.se, test.df, level), test.n, test.se, test.df)
+        name, _, within = test.name.partition(" within ")
+        out[k] = replace(settle(name, WORDS[name], found, within, level), real=test.real)
+        stopped = stopped or not out[k].failed
+        place += not stopped
+    return out
+
+
+def _p_value(test: Placebo) -> float:
+    """Two-sided p of ratio 1."""
+    if not test.se:
+        return 1.0 if test.ratio == 1.0 else 0.0
+    return float(2.0 * stats.t.sf(abs(np.log(test.ratio)) / test.se, test.df))

@@ -20,9 +20,10 @@ from recenv.core.errors import InputError, UnsupportedError
 from recenv.data.columns import SPLITS
 from recenv.data.schema import clock
 from recenv.trust.placebo import (
-    LEVEL,
+    FAMILY,
     Placebo,
     future_exposure,
+    holm,
     irrelevant_item,
     outcome_before_exposure,
     stratified_ratio,
@@ -90,8 +91,9 @@ class _Test:
     partner: bool
 
 
-def placebos(rows: PlaceboRows, level: float = LEVEL) -> list[Placebo]:
-    """The tests; `real` holds the ratio of the actual exposure within the same strata."""
+def placebos(rows: PlaceboRows, family: float = FAMILY) -> list[Placebo]:
+    """The tests, judged together (`holm`: any false alarm with a chance of at most `family`); `real` holds the ratio of
+    the actual exposure within the same strata."""
     exposures = rows.exposures
     unshown, of = ~rows.shown, exposures.of_session[rows.sessions]
     following, after = exposures.following[of], exposures.after()[rows.sessions]
@@ -107,12 +109,12 @@ def placebos(rows: PlaceboRows, level: float = LEVEL) -> list[Placebo]:
     table = exposures.table() if rows.complete else None
     out: list[Placebo] = []
     for within, label in kinds.items():
-        actual = _run(real, rows, label, table, {"level": level}).value
+        actual = _run(real, rows, label, table, {}).value
         for test in tests:
             if test.use.any():
-                found = _run(test, rows, label, table, {"level": level, "within": within})
+                found = _run(test, rows, label, table, {"within": within})
                 out.append(replace(found, real=actual))
-    return out
+    return holm(out, family)
 
 
 def _run(test: _Test, rows: PlaceboRows, label: Ints, table: NDArray[np.bool_] | None, more: dict[str, Any]) -> Any:
