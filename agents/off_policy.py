@@ -14,7 +14,7 @@ from recenv.agents.training import make_policy
 from recenv.core.errors import InputError
 from recenv.env.options import EnvOptions
 from recenv.trust.log_problem import read_problem
-from recenv.trust.off_policy import on_policy, value_policies
+from recenv.trust.off_policy import SLATE, gain_level, on_policy, value_policies
 from recenv.trust.ope import PROPENSITIES_WRONG
 from recenv.trust.problem import Choose, Settings
 from recenv.trust.session_value import session_values
@@ -74,18 +74,32 @@ def evaluate_off_policy(request: Request) -> dict[str, Any]:
         "decisions": len(found),
         "weight": float(found.weight.sum()),
         "set_aside": found.aside,
+        "slates": found.slates,
+        "positions_missing": int((~found.placed).sum()),
         "propensity": {"known": problem.behaviour.known, "how": problem.behaviour.how},
         "causal": read.causal,
         "audit": None if problem.audit is None else problem.audit.as_dict(),
         "logged": logged.as_dict(),
         "policies": [e.as_dict() for e in evaluated],
         "interval": settings.interval,
+        "multiplicity": _multiplicity(settings.level, len(evaluated)),
         "groups": problem.groups.how if "mips" in settings.estimators else None,
         "asked": list(settings.estimators),
         "sessions": session_values(problem, chosen),
         "assumed": list(read.meta["assumed"]),
     }
     return {key: _finite(value) for key, value in report.items()}
+
+
+def _multiplicity(level: float, policies: int) -> str:
+    if policies == 1:
+        return f"One policy: its gain over logged is at {100 * level:.3g} %"
+    each = 100 * gain_level(level, policies)
+    return (
+        f"{policies} policies: each gain over logged (interval and Lambda) is at {each:.4g} %, so that all hold at "
+        f"once with {100 * level:.3g} % (Bonferroni); the intervals of the values are each policy's own, at "
+        f"{100 * level:.3g} %, and nothing corrects for evaluating again on the same slice"
+    )
 
 
 def _finite(value: Any) -> Any:
@@ -184,6 +198,7 @@ def text(report: dict[str, Any], markdown: bool = False) -> str:
         f"Unit: {report['unit']}",
         f"Propensities: {report['propensity']['how']}",
         f"Intervals of values: {report['interval']}, clustered by user; of 'over logged': doubly robust, normal",
+        report["multiplicity"],
     ]
     if report["groups"]:
         head.append(f"Groups of mips: {report['groups']}")
@@ -191,6 +206,7 @@ def text(report: dict[str, Any], markdown: bool = False) -> str:
     bullets = [*head, *report["seen"], *_words(report), *report["sessions"]["words"]]
     if report["set_aside"]:
         bullets.append("Set aside: " + ", ".join(f"{reason} {n:,}" for reason, n in report["set_aside"].items()))
+    bullets += _places(report)
     start = "- " if markdown else "  "
     return "\n".join([*lines, "", *(start + bullet for bullet in bullets)]) + "\n"
 
@@ -199,6 +215,16 @@ def _weighted(report: dict[str, Any]) -> list[str]:
     if report["weight"] == report["decisions"]:
         return []
     return [f"Rows carry weights: the {report['decisions']:,} rows stand for {report['weight']:,.0f} decisions"]
+
+
+def _places(report: dict[str, Any]) -> list[str]:
+    """What is assumed of places in a slate."""
+    found = []
+    if report["slates"]:
+        found.append(f"Slates: every figure {SLATE}; what places do to one another is left out")
+    if missing := report["positions_missing"]:
+        found.append(f"{missing:,} of {report['decisions']:,} decisions have no position: taken as the first place")
+    return found
 
 
 def _asked(policy: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ from recenv.trust.action_groups import groups_of
 from recenv.trust.behaviour import EVEN, UNCONFOUNDED, behaviour, estimated, training
 from recenv.trust.decisions import Actions, logged_decisions, with_reward
 from recenv.trust.log_problem import read_problem
-from recenv.trust.off_policy import value_policies
+from recenv.trust.off_policy import SLATE, value_policies
 from recenv.trust.ope import Target, headline_estimator
 from recenv.trust.ope.large_actions import COPY_UNKNOWN
 from recenv.trust.problem import Problem, Settings
@@ -437,6 +437,36 @@ def test_the_command_needs_a_folder_to_write_to(small_shop: Path, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         run(dataclasses.replace(config, out=tmp_path / "file"))
+
+
+# --- several policies, several places
+
+
+def test_gains_of_several_policies_hold_at_once(email: Path) -> None:
+    one, three = (ask(email, agents=names) for names in (("random",), ("random", "popular", "model-greedy")))
+    gain, wider = (r["policies"][0]["gain"] for r in (one, three))
+    assert (gain["level"], wider["level"]) == (0.95, pytest.approx(1 - 0.05 / 3))
+    assert gain["gain_low"] == wider["gain_low"]
+    reach, more = (g["gain_low"] - g["gain_low_limit"] for g in (gain, wider))
+    assert more / reach == pytest.approx(2.39398 / 1.95996, rel=1e-4)  # normal quantiles at 1 - .05 / 6 and .975
+    assert "Bonferroni" in text(three)
+    assert "98.33 %" in text(three)
+    assert "Bonferroni" not in text(one)
+
+
+def test_slates_are_labelled_and_missing_positions_counted(small_shop: Path, tmp_path: Path) -> None:
+    plain = ask(small_shop, agents=("random",))
+    assert not plain["slates"]
+    assert SLATE not in text(plain)
+    lost = altered(small_shop / "data", tmp_path / "lost", position=lambda p: p.mask(p.index % 3 == 0))
+    report = ask(small_shop, lost, ("random",))
+    assert 0 < report["positions_missing"] < report["decisions"]
+    assert "have no position: taken as the first place" in text(report)
+    slate = altered(small_shop / "data", tmp_path / "slate", position=lambda p: p.where(p.index % 2 == 0, 2))
+    report = ask(small_shop, slate, ("random",))
+    assert report["slates"]
+    assert all(SLATE in e["label"] for e in report["policies"][0]["estimates"])
+    assert f"every figure {SLATE}" in text(report)
 
 
 # --- estimators and intervals by name

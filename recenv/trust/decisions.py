@@ -72,7 +72,8 @@ class Decisions:
         obs: (m, size) float32, full observations before the decision. allowed: (m, n_items) bool, items that could
             have been shown. nothing: whether showing nothing was among the log's decisions.
         reward: response -> (n,) float64, NaN where it was not recorded.
-        propensity: (n,) float64, NaN where the log has none. position: (n,) int64 from 0. weight: (n,) float64.
+        propensity: (n,) float64, NaN where the log has none. position: (n,) int64 from 0.
+        placed: (n,) bool, whether the log has a position; 0 is taken where not. weight: (n,) float64.
         user: (n,) int64. session, step: (n,) int64, number of the session and of the decision in it.
         segment: (n,) int64, the world's segment of the user. aside: reason -> rows left out.
     """
@@ -86,6 +87,7 @@ class Decisions:
     reward: dict[str, NDArray[np.float64]]
     propensity: NDArray[np.float64]
     position: Ints
+    placed: NDArray[np.bool_]
     weight: NDArray[np.float64]
     user: Ints
     session: Ints
@@ -95,6 +97,15 @@ class Decisions:
 
     def __len__(self) -> int:
         return len(self.action)
+
+    @property
+    def slates(self) -> bool:
+        """Whether rows are places of slates: several at one moment that no weights explain, or places that differ
+        other than by the decision's number in its session."""
+        together = len(np.unique(self.moment)) < len(self) and bool((self.weight == 1.0).all())
+        place = self.position[self.placed]
+        one_after_another = np.array_equal(place, self.step[self.placed])
+        return together or (len(np.unique(place)) > 1 and not one_after_another)
 
     def mask(self, world: World, moments: slice) -> NDArray[np.bool_]:
         """(k, world.n_actions) allowed actions of some moments."""
@@ -170,7 +181,7 @@ def logged_decisions(dataset: Dataset, world: World, split: str = "test") -> Dec
     allowed = _allowed(dataset, world, key, moment, items, picked)
     shown = events["kind"] == "impression"
     blank = bool((events["item_id"].to_numpy(object)[shown.to_numpy()] == NONE_ITEM).any())
-    position = np.nan_to_num(events["position"].to_numpy(np.float64, na_value=np.nan)[picked], nan=1.0)
+    position = events["position"].to_numpy(np.float64, na_value=np.nan)[picked]
     found = Decisions(
         actions=actions,
         action=actions.number(world, items, copies),
@@ -180,7 +191,8 @@ def logged_decisions(dataset: Dataset, world: World, split: str = "test") -> Dec
         nothing=blank,
         reward={name: events[name].to_numpy(np.float64)[picked] for name in REWARDS},
         propensity=events["propensity"].to_numpy(np.float64)[picked],
-        position=position.astype(np.int64) - 1,
+        position=np.nan_to_num(position, nan=1.0).astype(np.int64) - 1,
+        placed=~np.isnan(position),
         weight=events["weight"].to_numpy(np.float64)[picked],
         user=user,
         session=session,
@@ -193,7 +205,7 @@ def logged_decisions(dataset: Dataset, world: World, split: str = "test") -> Dec
 
 
 def _kept(found: Decisions, keep: NDArray[np.bool_], reason: str) -> Decisions:
-    names = ("action", "moment", "propensity", "position", "weight", "user", "session", "step", "segment")
+    names = ("action", "moment", "propensity", "position", "placed", "weight", "user", "session", "step", "segment")
     rows: dict[str, Any] = {name: getattr(found, name)[keep] for name in names}
     reward = {name: values[keep] for name, values in found.reward.items()}
     return replace(found, **rows, reward=reward, aside={**found.aside, reason: int((~keep).sum())})

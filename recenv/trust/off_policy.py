@@ -26,6 +26,7 @@ from recenv.trust.sensitivity import Bounds, Robustness, msm_bounds, smallest_la
 Floats = NDArray[np.float64]
 ESTIMATORS = ("ipw", "snipw", "dm", "dr", "sndr", "clipped_dr", "switch_dr", "dros")
 """What is computed unless asked otherwise; those that are means alone with Bernstein intervals."""
+SLATE = "takes the policy's one choice at every place of a slate, each place as a decision of its own"
 LAMBDAS = (1.5, 2.0)
 _RIDGE = 1e-3
 
@@ -38,9 +39,9 @@ class Evaluated:
         name: of the policy. estimates: one an estimator. gain: value minus what was logged, doubly robust, whatever
             is quoted of the value (`gain_low` is the point; the limits its interval). robust: smallest Lambda at which
             "better than logged" is no longer sure; None where propensities are known. bounds: on the value, at some
-            Lambdas. weights: figures of propensities and weights. overlap: is what it would show in the log? refused:
-            why no figure may be quoted at all (propensities that fail their audit), or "". quoted: the estimator of the
-            headline, settled before any figure was seen (`headline_estimator`).
+            Lambdas. All three at `gain_level`. weights: figures of propensities and weights. overlap: is what it would
+            show in the log? refused: why no figure may be quoted at all (propensities that fail their audit), or "".
+            quoted: the estimator of the headline, settled before any figure was seen (`headline_estimator`).
     """
 
     name: str
@@ -94,10 +95,16 @@ def value_policies(problem: Problem, policies: Mapping[str, tuple[str, Choose]])
     Raises:
         InputError: probabilities that are none.
     """
+    level = gain_level(problem.settings.level, len(policies))
     seen = {name: _look(problem, name, mode, choose) for name, (mode, choose) in policies.items()}
     logged = _logged_features(problem)
     q = _reward_model(problem, logged, [s.features for s in seen.values()])
-    return [_evaluated(problem, name, s, q[:, 0], q[:, 1 + k]) for k, (name, s) in enumerate(seen.items())]
+    return [_evaluated(problem, name, s, q[:, 0], q[:, 1 + k], level) for k, (name, s) in enumerate(seen.items())]
+
+
+def gain_level(level: float, policies: int) -> float:
+    """1 - (1 - level) / K: at it the gains of all K policies over what was logged hold at once (Bonferroni)."""
+    return 1.0 - (1.0 - level) / max(policies, 1)
 
 
 def _look(problem: Problem, name: str, mode: str, choose: Choose) -> _Seen:
@@ -171,9 +178,11 @@ def _reward_model(problem: Problem, logged: Floats, policies: Sequence[Floats]) 
     return crossfit(fit_predict, log.user, folds, settings.seed)
 
 
-def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_target: Floats) -> Evaluated:
+def _evaluated(
+    problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_target: Floats, level: float
+) -> Evaluated:  # fmt: skip
     settings, log = problem.settings, problem.log
-    label = "; ".join(filter(None, (problem.behaviour.label, _copy_label(problem))))
+    label = "; ".join(filter(None, (problem.behaviour.label, _copy_label(problem), _slate_label(problem))))
     shape = {"probability": seen.table} if seen.table is not None else {"chosen": seen.chosen}
     target = Target(**shape, q_logged=q_logged, q_target=q_target)
     names = estimators_of(settings)
@@ -190,10 +199,10 @@ def _evaluated(problem: Problem, name: str, seen: _Seen, q_logged: Floats, q_tar
     robust: Robustness | None = None
     bounds: tuple[Bounds, ...] = ()
     if (seen.chosen > 0).any() and len(np.unique(log.user)) > 1:
-        gain = msm_bounds(log, target, 1.0, "dr", problem.found.segment, settings.level)
+        gain = msm_bounds(log, target, 1.0, "dr", problem.found.segment, level)
         if not problem.behaviour.known:
-            robust = smallest_lambda(log, target, "dr", problem.found.segment, settings.level)
-            bounds = tuple(msm_bounds(log, target, k, "dr", problem.found.segment, settings.level) for k in LAMBDAS)
+            robust = smallest_lambda(log, target, "dr", problem.found.segment, level)
+            bounds = tuple(msm_bounds(log, target, k, "dr", problem.found.segment, level) for k in LAMBDAS)
     wrong = problem.audit is not None and problem.audit.verdict == PROPENSITIES_WRONG
     refused = problem.audit.headline() if problem.audit is not None and wrong else ""
     quoted = headline_estimator(target, names)
@@ -227,6 +236,10 @@ def _range(settings: Settings, log: LoggedBandit, *model: Floats) -> tuple[float
 def _copy_label(problem: Problem) -> str:
     copies = bool((problem.world.action_copy >= 0).any())
     return COPY_UNKNOWN if copies and not problem.found.actions.copies else ""
+
+
+def _slate_label(problem: Problem) -> str:
+    return SLATE if problem.found.slates else ""
 
 
 def weights(log: LoggedBandit, chosen: Floats) -> dict[str, float]:

@@ -133,7 +133,7 @@ def _words(limit: float | None, level: float) -> str:
     if limit is None:
         return f"Better than logged even if hidden causes changed the odds of being shown {MAX_LAMBDA:.0f}-fold."
     if limit <= 1.0:
-        return f"Not shown to be better than logged, even if nothing is hidden ({100 * level:.0f} % confidence)."
+        return f"Not shown to be better than logged, even if nothing is hidden ({100 * level:.3g} % confidence)."
     return (
         f"Better than logged unless something not recorded changes the odds of what is shown by a factor of "
         f"{limit:.2f} or more; beyond that the log cannot tell."
