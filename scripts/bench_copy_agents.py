@@ -53,7 +53,7 @@ class CopyAgentsConfig:
     """Folder or file of the Upworthy archive; without it the second part is left out."""
     seeds: int = 5
     """Synthetic shops: each another truth, another log, another fit."""
-    users: int = 60_000
+    users: int = 30_000
     """Users of each shop's test; half of them make the world, the others are valued."""
     mails: int = 3
     """Mails a user."""
@@ -98,10 +98,13 @@ def shop_cell(config: CopyAgentsConfig, seed: int) -> dict[str, float]:
         style_sd=config.style_sd, base_sd=size,
     )  # fmt: skip
     raw = load_email(options=options)
+    assert raw.users is not None
+    # What the shop records of a user is the segment alone, so that the world's segments are those of the truth.
+    raw.users = raw.users[["user_id", "segment"]]
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         build(raw, BuildOptions(seed=seed, progress=False)).save(base / "data")
-        fit = FitOptions(seed=seed, segments=9, training=TrainConfig(epochs=5, threads=1))
+        fit = FitOptions(seed=seed, segments=3, training=TrainConfig(epochs=5, threads=1))
         world, judge = fit_worlds(base / "data", base / "world", fit, progress=False)
     return shop_values(world, judge, EmailTruth.from_bytes(raw.extras))
 
@@ -209,9 +212,8 @@ def headlines(config: CopyAgentsConfig) -> dict[str, Any]:
         stories = held_out_stories(world, Dataset.load(base / "data", ("test",)))
     table = []
     for share in config.shares:
-        row = story_lifts(stories, share, config.bootstrap)
-        print(f"headlines, {share:.0%}: {json.dumps(row)}", flush=True)
-        table.append(row)
+        table.append(story_lifts(stories, share, config.bootstrap))
+        print(f"headlines, {share:.0%}: {json.dumps(table[-1])}", flush=True)
     return {"stories": len(stories.item), "copy_label": world.meta["copy_label"], "by_share": table}
 
 
