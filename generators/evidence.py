@@ -100,9 +100,9 @@ def with_evidence(
         "often_bought": enough & (lower_share(counted.buyers, counted.shoppers) >= rules.often_share),
         "bought_again": enough & (lower_share(counted.repeaters, counted.buyers) >= rules.again_share),
     }
-    filled = [
+    filled: list[Row] = [
         {**row, **{name: True for name, flag in flags.items() if flag[i] and row.get(name) is None}}
         for i, row in enumerate(items)
     ]
-    report = {"source": "purchases in the logs", "shoppers": counted.shoppers, "rules": asdict(rules)}
+    report: dict[str, Any] = {"source": "purchases in the logs", "shoppers": counted.shoppers, "rules": asdict(rules)}
     return filled, report | {name: int(flag.sum()) for name, flag in flags.items()}
