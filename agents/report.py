@@ -21,6 +21,8 @@ COLUMNS = (
 )
 COPY_COLUMNS = ("top style", "copy gain")
 """Further columns where the judge's world has copies."""
+ENOUGH_MEMBERS = 10
+"""Refitted judges below which outer intervals carry a caution."""
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:92em;padding:0 1em;color:#222}
 p,li{max-width:70em}.wide{overflow-x:auto}
 table{border-collapse:collapse}
@@ -105,10 +107,17 @@ def outer_lines(result: dict[str, Any]) -> list[str]:
         return [
             "The judge is taken as given: its own error is in no interval (`recenv fit --members 10` puts it there)."
         ]
-    return [
+    lines = [
         f"Outer intervals: the spread over {outer['members']} judges refitted on bootstraps of users "
-        f"({outer['episodes']} sessions a seed in each) is added in quadrature (law of total variance)."
+        f"({outer['episodes']} sessions a seed in each) is added in quadrature (law of total variance). It is the "
+        "bootstraps' own spread, not multiplied by what held-out error says of their disagreement: not calibrated."
     ]
+    if outer["members"] < ENOUGH_MEMBERS:
+        lines.append(
+            f"CAUTION: {outer['members']} members are too few for outer intervals: the spread of so few is itself "
+            f"hardly known, whatever the t quantile. Fit with --members {ENOUGH_MEMBERS}."
+        )
+    return lines
 
 
 def assumed_lines(result: dict[str, Any]) -> list[str]:

@@ -78,7 +78,8 @@ class BenchmarkConfig:
     support: float = 0.0
     """Items that the logged policy shows to such users with a probability below this are masked, in values too."""
     outer_episodes: int = 250
-    """Sessions a seed and policy in each member of the judge, where it was fitted with members."""
+    """Sessions a seed and policy in each member of the judge: its own error in the intervals. Needs a judge fitted with
+    `recenv fit --members 10`; fewer members give a caution, none no outer interval."""
     data: Path | None = None
     """Folder of the data that the worlds were fitted on: curves get recall@10 and NDCG@10 of 500 held-out sessions."""
 

@@ -35,7 +35,9 @@ class FitConfig:
     weight_decay: float = TrainConfig.weight_decay
     """AdamW's decoupled weight decay."""
     members: int = 0
-    """Response models refitted on bootstraps of users, in each world; `pessimism` and outer intervals need 10 or so."""
+    """Response models refitted on bootstraps of users, in each world. Give 10 for `pessimism` and for the outer
+    intervals of `recenv benchmark` (2 to 9 work, with a caution); 0, the quickest, leaves the judge's own error out of
+    every interval."""
     threads: int = 1
     """Torch threads; results repeat for a fixed number. Two threads on busy cores are slower than one."""
 

@@ -19,7 +19,7 @@ from recenv.agents.contest import benchmark
 from recenv.agents.evaluate import Evaluation
 from recenv.agents.intervals import clustered_interval, t_interval
 from recenv.agents.jobs import Contestant, JobResult
-from recenv.agents.report import cells, gain_lines, interval_text
+from recenv.agents.report import cells, gain_lines, interval_text, outer_lines
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
 from recenv.core.runs import read_progress, read_run
@@ -237,3 +237,13 @@ def test_the_best_learner_is_compared_with_every_other_policy_in_pairs(result: t
     assert set(gain["over"]) == {row["agent"] for row in found["rows"]} - {gain["learner"]}
     assert gain["over"]["model-greedy"]["gross"] == gain["gross"]
     assert any("minus each other policy" in line for line in gain_lines(found))
+
+
+def test_few_members_carry_a_caution_and_their_spread_is_said_to_be_uncalibrated() -> None:
+    few, enough, none = (
+        outer_lines({"outer": outer})
+        for outer in ({"members": 2, "episodes": 50}, {"members": 10, "episodes": 50}, None)
+    )
+    assert any(line.startswith("CAUTION: 2 members") and "--members 10" in line for line in few)
+    assert not any("CAUTION" in line for line in [*enough, *none])
+    assert all("not calibrated" in lines[0] for lines in (few, enough))
