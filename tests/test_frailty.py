@@ -9,7 +9,7 @@ import pytest
 from helpers_world import small_world
 
 from recenv.core.errors import InputError
-from recenv.env.options import EnvOptions
+from recenv.env.options import EnvOptions, assumptions
 from recenv.env.simulator import Simulator
 from recenv.response import frailty
 from recenv.response.forward import ResponseForward
@@ -177,3 +177,22 @@ def test_slates_that_share_a_response_leave_the_effect_out_and_say_so(kind: str)
     np.testing.assert_array_equal(found["click"], plain["click"])
     assumed = Simulator(world, 1, EnvOptions(slate=3, slate_response=kind)).describe()["assumed"]
     assert any("session effect is left out" in line for line in assumed)
+
+
+def test_later_slots_of_a_session_are_said_to_leave_p_and_they_do() -> None:
+    world = small_world()
+    several, one = (EnvOptions(horizon=h).resolve(world) for h in (4, 1))
+    assert frailty.LATER_SLOTS in assumptions(several, shared(world, 0.8))
+    assert frailty.LATER_SLOTS not in assumptions(several, world)
+    assert frailty.LATER_SLOTS not in assumptions(one, shared(world, 0.8))
+    told = shared(world, 0.8)
+    told = replace(told, meta={**told.meta, "assumed": [*told.meta["assumed"], frailty.LATER_SLOTS]})
+    assert frailty.LATER_SLOTS not in assumptions(several, told)  # the world says it already
+    p = np.array([0.1])
+    g, share = frailty.quadrature(0.8)
+    chance = frailty.conditional(p, 0.8, g[:, None])[:, 0]
+    after = (share * chance * chance).sum() / (share * chance).sum()
+    without = (share * chance * (1 - chance)).sum() / (share * (1 - chance)).sum()
+    assert (share * chance).sum() == pytest.approx(0.1, rel=1e-3)
+    assert after > 1.5 * p[0]
+    assert without < 0.98 * p[0]

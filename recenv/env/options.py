@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from recenv.core.errors import InputError, UnsupportedError
+from recenv.response.frailty import LATER_SLOTS
 
 if TYPE_CHECKING:
     from recenv.world import World
@@ -154,6 +155,8 @@ def assumptions(options: EnvOptions, world: World) -> list[str]:
         told.append("examination by rank 1 / log2(1 + rank): assumed")
     if world.frailty and not shares_effect(options):
         told.append(f"the learned session effect is left out: slate response {options.slate_response!r} shares its own")
+    if world.frailty and shares_effect(options) and (options.horizon or world.horizon_default) > 1:
+        told += [line for line in (LATER_SLOTS,) if line not in world.meta["assumed"]]
     if options.pessimism:
         told.append(f"pessimism {options.pessimism:g}: responses lowered by the ensemble's disagreement, not estimates")
     if options.support:

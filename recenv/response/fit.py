@@ -23,7 +23,7 @@ from recenv.response.copy_logs import learn_copies
 from recenv.response.disagreement import calibrate_disagreement
 from recenv.response.ensemble import fit_members
 from recenv.response.forward import ResponseForward
-from recenv.response.frailty import with_frailty
+from recenv.response.frailty import LATER_SLOTS, with_frailty
 from recenv.response.log import Log, encode_log
 from recenv.response.replay import Replayed, replay
 from recenv.response.rows import SPLITS, TrainingRows
@@ -280,6 +280,8 @@ def _tell_frailty(world: World) -> None:
     if world.frailty:
         line = f"a session effect that {found['head']}s share: gamma of variance {found['theta']:.3g} {interval}"
         world.meta["learned"] = [*world.meta["learned"], line]
+        if world.horizon_default > 1:
+            world.meta["assumed"] = [*world.meta["assumed"], LATER_SLOTS]
         return
     why = f"the variance of an effect that they share is not above 0 with confidence, {interval}"
     line = f"{found['head']}s of a session are independent given the state: {why}"

@@ -7,8 +7,9 @@ variance theta:
 
 so that E_g P(y = 1 | g) = p exactly, whatever theta; theta -> 0 is independence. Two responses of p and p' both fail to
 come with probability (s^-theta + s'^-theta - 1)^(-1 / theta), s = 1 - p: a Clayton copula. g is nowhere in an
-observation, and expected responses stay p. (Shared gamma frailty: Clayton, "A model for association in bivariate life
-tables", Biometrika 1978; Hougaard, "Analysis of multivariate survival data", 2000, chapter 7.)
+observation, and expected responses stay p; for later slots of a session see `LATER_SLOTS`.
+(Shared gamma frailty: Clayton, "A model for association in bivariate life tables", Biometrika 1978; Hougaard, "Analysis
+of multivariate survival data", 2000, chapter 7.)
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ _NEARLY_ONE = 1.0 - 1e-12
 _LEVEL = 0.95
 _FEWEST = 20
 """Users below which a bootstrap over them says nothing, and so no effect is taken to be there."""
+
+LATER_SLOTS = (
+    "the shared session effect in sessions of several slots: p is the simulated chance before anything of the session "
+    "is seen; from slot 2 on, given what came before, the simulated chance is higher than the model's p after "
+    "responses and lower after none, though p was fitted given that history; expected rewards keep to p"
+)
+"""Assumed wherever theta is above 0 and a session has several slots: the effect is drawn before the first slot, and
+what came of earlier slots tells of it, E[y | history] = E[P(y = 1 | g) | history] != p."""
 
 
 @dataclass(frozen=True)
