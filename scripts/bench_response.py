@@ -28,7 +28,7 @@ class Boosting:
     """scikit-learn's histogram gradient boosting."""
 
     iterations: int = 300
-    """Most boosting iterations (early stopping on a tenth of the training rows)."""
+    """Most boosting iterations (early stopping on the validation slice, as the network's; all of train is learned)."""
     learning_rate: float = 0.06
     """Shrinkage of each tree."""
     leaf: int = 100
@@ -100,12 +100,15 @@ def gradient_boosting(
     """(m,) P of the rows `test`, by boosting on the train slice, Platt-scaled on the calibration slice as the world's
     own model is.
 
+    It stops by the weighted log-loss on the validation slice, as the network does: neither gives up training rows for
+    that, and both have seen the validation slice to the same extent.
+
     Args:
         rows: n rows of all splits. item, test_item: (n, K), (m, K) what is known of each row's item.
     """
     known = ~np.isnan(rows.response(head))
-    masks = [known & (rows.split == SPLITS.index(name)) for name in ("train", "calibration")]
-    train, calibration = (rows.select(mask) for mask in masks)
+    masks = [known & (rows.split == SPLITS.index(name)) for name in ("train", "calibration", "validation")]
+    train, calibration, held = (rows.select(mask) for mask in masks)
     model = HistGradientBoostingClassifier(
         max_iter=boosting.iterations,
         learning_rate=boosting.learning_rate,
@@ -116,7 +119,10 @@ def gradient_boosting(
         random_state=seed,
     )
     with threadpool_limits(1):
-        model.fit(_inputs(train, item[masks[0]]), train.response(head), sample_weight=train.weight)
+        model.fit(
+            _inputs(train, item[masks[0]]), train.response(head), sample_weight=train.weight,
+            X_val=_inputs(held, item[masks[2]]), y_val=held.response(head), sample_weight_val=held.weight,
+        )  # fmt: skip
         fitted = model.decision_function(_inputs(calibration, item[masks[1]]))
         logit, p = model.decision_function(_inputs(test, test_item)), np.empty(len(test))
     for group in (True, False):
