@@ -279,8 +279,16 @@ def test_arms_alone_will_do(tmp_path: Path) -> None:
     table = pd.DataFrame(arms).drop(columns="eyecatcher_id")
     table.to_csv(tmp_path / "headline_only_arms.csv", index=False)
     data = build(sources.load("upworthy", str(tmp_path)))
-    assert sorted(data.events["propensity"].unique()) == pytest.approx([1 / 3, 2 / 3])
+    # shares guessed from the impressions fit them whatever happened: they are no propensities
+    assert data.meta["propensity"] == "unknown"
+    assert data.events["propensity"].isna().all()
     assert any("guessed" in note for note in data.meta["assumed"])
+
+
+def test_uneven_tests_are_said_to_be_set_aside_before_any_audit(tmp_path: Path) -> None:
+    data = build(sources.load("upworthy", str(archive(tmp_path))))
+    assert data.meta["propensity"] == "known"
+    assert any("before any audit" in note for note in data.meta["assumed"])
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5, 0.5), (1.0, 0.0, 0.0), (float("nan"), 0.5, 0.25, 0.25)])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from recenv.core.errors import InputError
 
@@ -32,6 +33,20 @@ def find_file(source: str, path: str | Path | None, stems: Sequence[str]) -> Pat
                 return given / f"{stem}{ending}"
     wanted = ", ".join(f"{stem}{ENDINGS[0]}" for stem in stems)
     raise InputError(str(given), "is missing, or holds no file of this source", f"It should hold {wanted} (or .csv).")
+
+
+def column_names(file: Path) -> list[str]:
+    """Names of the columns of a Parquet or CSV file, without its rows.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        if file.suffix.lower() != ".parquet":
+            return [str(name) for name in pd.read_csv(file, nrows=0).columns]
+        return list(pq.ParquetFile(file).schema_arrow.names)
+    except (OSError, ValueError, UnicodeError) as error:
+        raise InputError(str(file), f"cannot be read ({error})", "Give the source's own Parquet or CSV file.") from None
 
 
 def read_columns(file: Path, types: dict[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from recenv.core.errors import InputError
 from recenv.data.columns import SPLITS
 from recenv.data.quarantine import ROW, SOURCE, Quarantine
 from recenv.data.schema import RawTables
-from recenv.data.sources.files import find_file, read_columns
+from recenv.data.sources.files import column_names, find_file, read_columns
 from recenv.data.sources.upworthy_text import headline_form, shared_words
 
 TEST, COUNTS = "clickability_test_id", ("impressions", "clicks")
@@ -75,7 +75,7 @@ def load(path: str | None = None, options: UpworthyOptions | None = None) -> Raw
         raise InputError(str(file), f"no test is left; set aside: {quarantine.counts}", "Give the archive's own file.")
     arms["copy_id"] = arms[TEST] + "-" + arms.groupby(TEST).cumcount().astype("str")
     offers = pd.DataFrame({"offer_id": np.arange(arms[TEST].nunique(), dtype=np.int32), TEST: arms[TEST].unique()})
-    events = _events(arms, options)
+    events = _events(arms, counted, options)
     visits = events[["session_id", "item_id"]].drop_duplicates().merge(offers, left_on="item_id", right_on=TEST)
     meta = _meta(file, counted, options)
     return RawTables(
@@ -88,10 +88,11 @@ def read_arms(file: Path, quarantine: Quarantine) -> tuple[pd.DataFrame, bool]:
     """One row a test and headline: test, headline, impressions, clicks, packages, week; and whether packages are known.
 
     Where the file lists packages, those of tests with several images are set aside, and packages with one headline
-    become one arm. Where it lists arms, the number of packages is an arm's impressions over its test's smallest.
+    become one arm. Where it lists arms, the number of packages is guessed, from an arm's impressions over its test's
+    smallest: enough to set uneven tests aside, but no ground for a propensity.
     """
     types: dict[str, Any] = {TEST: str, "headline": str, "test_week": int, **dict.fromkeys(COUNTS, int)}
-    columns = _columns(file)
+    columns = column_names(file)
     counted = "eyecatcher_id" in columns
     table = read_columns(file, types | ({"eyecatcher_id": str} if counted else {}))
     table[SOURCE], table[ROW] = file.name, np.arange(len(table))
@@ -142,14 +143,6 @@ def _row_faults(table: pd.DataFrame) -> NDArray[np.object_]:
     return why
 
 
-def _columns(file: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    if file.suffix.lower() != ".parquet":
-        return list(pd.read_csv(file, nrows=0).columns)
-    return list(pq.ParquetFile(file).schema_arrow.names)
-
-
 def divide(
     counts: NDArray[np.int64], shares: tuple[float, ...], groups: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -158,7 +151,7 @@ def divide(
     return rng.multinomial(counts, chance / chance.sum()).reshape(len(counts), len(shares), groups)
 
 
-def _events(arms: pd.DataFrame, options: UpworthyOptions) -> pd.DataFrame:
+def _events(arms: pd.DataFrame, counted: bool, options: UpworthyOptions) -> pd.DataFrame:
     rng = np.random.default_rng([options.seed, 41])
     clicks = arms["clicks"].to_numpy(np.int64)
     rest = arms["impressions"].to_numpy(np.int64) - clicks
@@ -178,7 +171,7 @@ def _events(arms: pd.DataFrame, options: UpworthyOptions) -> pd.DataFrame:
             "split": names,
             "copy_id": arms["copy_id"].to_numpy(object)[arm],
             "position": 1,
-            "propensity": arms["propensity"].to_numpy()[arm],
+            "propensity": arms["propensity"].to_numpy()[arm] if counted else np.nan,
             "click": click.astype(np.float64),
             "weight": weight[arm, split, group, click].astype(np.float64),
         }
@@ -209,10 +202,12 @@ def _copies(arms: pd.DataFrame) -> pd.DataFrame:
 
 
 def _meta(file: Path, counted: bool, options: UpworthyOptions) -> dict[str, Any]:
-    packages = (
-        "its share of the test's packages"
+    assigned = (
+        "Readers were assigned to packages evenly: the propensity of a headline is its share of the test's packages"
         if counted
-        else "its share of the test's packages, whose number is guessed from the impressions"
+        else "Readers were assigned to packages evenly by design, but this file does not tell how many packages "
+        "carried a headline. Shares guessed from the impressions would fit them whatever happened, so no propensity is "
+        "given: it is unknown, to be estimated, and no audit can make it RANDOMISED"
     )
     window = "are kept" if options.faulty_weeks else "are set aside"
     return {
@@ -225,12 +220,14 @@ def _meta(file: Path, counted: bool, options: UpworthyOptions) -> dict[str, Any]
         ],
         "kind": "real",
         "exposure": "observed",
-        "propensity": "known",
+        "propensity": "known" if counted else "unknown",
         "negatives": "observed",
         "one_visit_rows": True,
         "slots_per_visit": 1,
         "assumed": [
-            f"Readers were assigned to packages evenly: the propensity of a headline is {packages}",
+            assigned,
+            f"Tests whose impressions are too uneven for their packages (chi-squared, p < {UNEQUAL:g}) are set aside "
+            "here, before any audit of propensities: that audit sees what passed this one, and can hardly fail",
             f"Tests of the weeks {FAULTY_WEEKS[0]} to {FAULTY_WEEKS[1]}, whose assignment may be at fault, {window}",
             "The archive holds counts, no readers: weights are numbers of impressions, and a user id stands for a "
             "group of readers of one test, never for a person",

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recenv.core.errors import InputError
-from recenv.data.sources.files import find_file, read_columns
-from recenv.data.sources.upworthy import COUNTS, FAULTY_WEEKS, TEST, _columns
+from recenv.data.sources.files import column_names, find_file, read_columns
+from recenv.data.sources.upworthy import COUNTS, FAULTY_WEEKS, TEST
 
 
 def arms_table(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -24,7 +24,7 @@ def arms_table(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     file = find_file("upworthy", str(path), ("upworthy_exploratory", "headline_only_arms"))
     types: dict[str, Any] = {TEST: str, "headline": str, "test_week": int, **dict.fromkeys(COUNTS, int)}
-    image = "eyecatcher_id" in _columns(file)
+    image = "eyecatcher_id" in column_names(file)
     table = read_columns(file, types | ({"eyecatcher_id": str} if image else {}))
     packages = len(table)
     table["image"] = table["eyecatcher_id"].fillna("") if image else ""
