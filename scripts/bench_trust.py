@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recenv.agents import truth_table as table
 from recenv.agents.base import Bools, Floats, NullLog
 from recenv.agents.evaluate import evaluate
 from recenv.agents.greedy import ModelGreedyPolicy
@@ -35,7 +36,6 @@ from recenv.env.options import EnvOptions
 from recenv.env.true_response import TrueResponse
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.train import TrainConfig
-from recenv.scripts import bench_trust_table as table
 from recenv.world import World
 
 

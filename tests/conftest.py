@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,18 @@ def _one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def small_shop(shop_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `data` (a synthetic log), `world` and `world-judge` fitted on it; each file of tests has its own,
+    so that reads of the test slice in one are not counted in another."""
+    folder = tmp_path_factory.mktemp("shop") / "shop"
+    shutil.copytree(shop_once, folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with `data` (a synthetic log), `world` and `world-judge` fitted on it: a few seconds to make."""
+def shop_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `small_shop` copies: a few seconds to make. Not for tests."""
     from recenv.data.logs import build
     from recenv.data.options import BuildOptions
     from recenv.data.synthetic import SyntheticOptions, load

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from helpers_world import small_world
 
+from recenv.agents import truth_table as table
 from recenv.agents.training import make_policy
 from recenv.core.errors import InputError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.scripts import bench_trust as bench
-from recenv.scripts import bench_trust_table as table
 
 
 def told(true: list[float], simulated: list[float]) -> dict[str, dict[str, float]]:

@@ -36,7 +36,7 @@ def test_normal_numbers_have_mean_zero_and_variance_one() -> None:
 
 
 def test_streams_keep_their_numbers_and_each_is_drawn_from() -> None:
-    assert rng.STREAMS == {"start": 1, "click": 2, "purchase": 3, "leave": 4, "choice": 7}
+    assert rng.STREAMS == {"start": 1, "click": 2, "purchase": 3, "leave": 4, "choice": 7, "frailty": 8}
     environments = Path(rng.__file__).parents[1] / "env"
     source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(environments.glob("*.py")))
     assert [name for name in rng.STREAMS if f'"{name}"' not in source] == []
