@@ -281,7 +281,9 @@ def holm(tests: Sequence[Placebo], family: float = FAMILY) -> list[Placebo]:
 
 
 def _p_value(test: Placebo) -> float:
-    """Two-sided p of ratio 1."""
+    """Two-sided p of ratio 1; 1 where it cannot be told."""
+    if test.ratio is None:
+        return 1.0
     if not test.se:
         return 1.0 if test.ratio == 1.0 else 0.0
     return float(2.0 * stats.t.sf(abs(np.log(test.ratio)) / test.se, test.df))
