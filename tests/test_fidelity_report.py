@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from helpers_visits import OFFERED, visits_shop
 
-from recenv.response.held_out import read_held_out
 from recenv.trust.assess import AssessOptions, assess
+from recenv.trust.held_out import read_held_out
 from recenv.trust.measure_visits import visits
 from recenv.trust.report import page
 from recenv.trust.report_plots import forest

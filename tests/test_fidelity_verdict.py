@@ -21,11 +21,11 @@ from recenv.data.logs import build
 from recenv.data.options import BuildOptions
 from recenv.data.synthetic import SyntheticOptions, load
 from recenv.env.options import EnvOptions
-from recenv.response.held_out import HeldOut, read_held_out
 from recenv.scripts.fidelity import EXIT, FidelityConfig
 from recenv.scripts.fidelity import run as run_fidelity
 from recenv.trust.assess import AssessOptions, assess
 from recenv.trust.fidelity import item_rate_baseline
+from recenv.trust.held_out import HeldOut, read_held_out
 from recenv.trust.measure_sessions import sessions
 from recenv.trust.summary import gate_lines, summary_lines, verdict_of
 from recenv.trust.support import JudgedPolicy, choices, support_gate

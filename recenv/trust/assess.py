@@ -10,13 +10,13 @@ import numpy as np
 
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.verdict import REPORT, land, read_report
-from recenv.response.held_out import HeldOut, check_same_data, read_held_out
 from recenv.response.rows import SPLITS
 from recenv.trust import gates as g
 from recenv.trust.assess_causal import causal_report
 from recenv.trust.assess_policies import policy_gates
 from recenv.trust.fidelity import item_rate_baseline, quick_fidelity
 from recenv.trust.gate_base import Gate
+from recenv.trust.held_out import HeldOut, check_same_data, read_held_out
 from recenv.trust.measure import Replay, family, prediction_gates, prediction_slices, segment_names
 from recenv.trust.measure_sessions import Sampler, sessions
 from recenv.trust.measure_visits import visits

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from recenv.core.errors import RecenvError
-from recenv.response.held_out import HeldOut
 from recenv.trust.behaviour import training
 from recenv.trust.causal import causal_verdict
 from recenv.trust.decisions import logged_decisions, with_reward
+from recenv.trust.held_out import HeldOut
 from recenv.trust.ope.inputs import Target
 from recenv.trust.overlap import Overlap, overlap
 from recenv.trust.placebo import Placebo

@@ -19,10 +19,10 @@ from recenv.core.errors import InputError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.response.features import CROSS
-from recenv.response.held_out import HeldOut
 from recenv.response.log import slots
 from recenv.start import SPLITS as START_SPLITS
 from recenv.state import CLICK, PURCHASE, UserState
+from recenv.trust.held_out import HeldOut
 from recenv.trust.measure_stats import (
     REPEATS,
     Responses,

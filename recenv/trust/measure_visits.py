@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.response.held_out import HeldOut
+from recenv.trust.held_out import HeldOut
 from recenv.trust.measure_stats import (
     REPEATS,
     Responses,

@@ -12,10 +12,10 @@ from recenv.core import rng
 from recenv.env.masks import offered
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
-from recenv.response.held_out import HeldOut
 from recenv.start import SPLITS as START_SPLITS
 from recenv.trust import gates as g
 from recenv.trust.gate_base import Gate, undecided
+from recenv.trust.held_out import HeldOut
 from recenv.trust.problem import Choose
 from recenv.trust.tolerances import Tolerances
 from recenv.world import World

@@ -17,8 +17,8 @@ from recenv.core import rng
 from recenv.env.learned import LearnedResponse
 from recenv.observation import observe
 from recenv.response.frailty import conditional, draw
-from recenv.response.held_out import HeldOut
 from recenv.state import CLICK, EXPOSURE, PURCHASE, UserState, apply, begin_session
+from recenv.trust.held_out import HeldOut
 from recenv.world import World
 
 STEPS = (1, 5, 10)

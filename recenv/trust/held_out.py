@@ -1,4 +1,4 @@
-"""The test slice, replayed: the one place that reads it for a world, and counts the read."""
+"""The test slice, replayed: the place that reads it for a fidelity report, and counts the read."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ class HeldOut:
     """What the test slice (and, for comparison, the validation slice) of a world's own users holds.
 
     Args:
-        dataset: as loaded, all splits. log: all events of the users. before: rows of the other splits, without features (for
-            item rates). rows: n rows of validation and test with features; `user` counts the log's users. row: (n,) their
+        dataset: as loaded, all splits. log: all events of the users. before: rows of the other splits,
+            without features (for
+            item rates). rows: n rows of validation and test with features; `user` counts the log's users.
+            row: (n,) their
             places in the log. session: (n,) of each.
         segment: (U,) of each user. start: S states just before a test session; start_session: (S,) their numbers.
         visits: whether a session is one moment (or its moments are too wide for slates).
