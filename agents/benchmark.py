@@ -216,9 +216,39 @@ def _row(scores: Scores, logged: Scores, user: NDArray[Any], terms: Sequence[str
             "training_world": {term: scores.means(term, "own").tolist() for term in terms},
         },
         "over_logged": {term: difference(scores, logged, term, user) for term in terms},
+        **_pessimistic(scores, terms),
         "metrics": {tag: float(np.mean([m[tag] for m in metrics])) for tag in metrics[0]},
         "seconds": float(np.mean([result.seconds for result in scores.results])),
     }
+
+
+def _pessimistic(scores: Scores, terms: Sequence[str]) -> dict[str, Any]:
+    """`pessimistic`: term -> [mean, low, high] over seeds, and the draws; empty where the world has no members."""
+    found = {term: [r.pessimistic[term] for r in scores.results if term in r.pessimistic] for term in terms}
+    if not all(len(values) == len(scores.results) for values in found.values()):
+        return {}
+    intervals = {term: t_interval(np.array(values)).as_list() for term, values in found.items()}
+    return {"pessimistic": intervals, "pessimistic_draws": found}
+
+
+def user_covariance(scores: Sequence[Scores], term: str, user: NDArray[Any]) -> dict[str, Any]:
+    """What other users would change: covariance of the contestants' values in the judge's world, clustered by user.
+
+    Cov = G / (G - 1) sum_g d_g d_g' / n^2, d_g (P,) the sums over user g's episodes of value less mean, G users, n
+    episodes (all contestants met the same): the standard error of any difference of two of them follows from it.
+
+    Returns:
+        agents: P names. users: G. covariance: P x P. Empty for one user.
+    """
+    values = np.stack([s.episodes(term) for s in scores])
+    _, group = np.unique(user, return_inverse=True)
+    users = int(group.max()) + 1
+    if users < 2:
+        return {}
+    off = values - values.mean(axis=1, keepdims=True)
+    sums = np.stack([np.bincount(group, row, minlength=users) for row in off])
+    covariance = users / (users - 1) * (sums @ sums.T) / values.shape[1] ** 2
+    return {"agents": [s.name for s in scores], "users": users, "covariance": covariance.tolist()}
 
 
 def planning_gain(scores: Sequence[Scores], judge: World, objective: str) -> dict[str, Any] | None:
@@ -264,6 +294,7 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
         "copy_label": judging.meta.get("copy_label"),
         "outer": _outer(judging, settings),
         "rows": table(scores, judging, str(env.reward)),
+        "user_covariance": user_covariance(scores, str(env.reward), users_of(scores[0], judging)),
         "planning_gain": planning_gain(scores, judging, str(env.reward)),
     }
 

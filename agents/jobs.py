@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _EVALUATION_SEED = 1_000_003
 """Added to the seed of an evaluation's users, so that they are drawn apart from training's."""
+PESSIMISM = 1.0
+"""Calibrated standard deviations taken off in the pessimistic value of a learner."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Job:
 @dataclass
 class JobResult:
     """What came of a job: values in the judge's world and in the training world, seconds of training; `outer`: by term,
-    (K,) the mean value in each of the judge's K members, over the same sessions."""
+    (K,) the mean value in each of the judge's K members, over the same sessions; `pessimistic`: by term, a learner's
+    mean value in the training world under `PESSIMISM`, empty where that world has no members."""
 
     contestant: Contestant
     label: str
@@ -97,6 +100,7 @@ class JobResult:
     own: Evaluation
     seconds: float
     outer: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    pessimistic: dict[str, float] = field(default_factory=dict)
 
 
 def run_job(job: Job) -> JobResult:
@@ -120,8 +124,20 @@ def run_job(job: Job) -> JobResult:
     judged = evaluate(policy, judge, validation(settings.env), job.episodes, users, job.envs, samples=3)
     own = evaluate(policy, world, validation(settings.env), job.episodes, users, job.envs)
     outer = outer_values(policy, judge, settings.env, job.outer_episodes, users, job.envs)
+    trainable = entry(name).trainable
+    low = pessimistic_value(policy, world, settings.env, job.outer_episodes, users, job.envs) if trainable else {}
     finish(run, board, policy, judged, settings, name, judge, JUDGE_WORLD)
-    return JobResult(job.contestant, str(getattr(policy, "label", name)), job.seed, judged, own, seconds, outer)
+    return JobResult(job.contestant, str(getattr(policy, "label", name)), job.seed, judged, own, seconds, outer, low)
+
+
+def pessimistic_value(
+    policy: Policy, world: World, env: EnvOptions, episodes: int, seed: int, envs: int
+) -> dict[str, float]:
+    """Term -> mean value of a session in the training world under `PESSIMISM`; empty where it has no members."""
+    if not world.members:
+        return {}
+    totals = evaluate(policy, world, replace(validation(env), pessimism=PESSIMISM), episodes, seed, envs).totals
+    return {term: float(totals[term].mean()) for term in ("gross", "incremental") if term in totals}
 
 
 def masked_alike(judge: World, world: World, env: EnvOptions) -> World:

@@ -29,6 +29,9 @@ class FidelityConfig:
     """Folder written by `recenv benchmark` with this world, for the gates on ranking and exploitation."""
     other_data: Path | None = None
     """Tables logged by another policy over the same catalogue, for the gate on transfer."""
+    evaluate: Path | None = None
+    """evaluate.json of `recenv evaluate`: the off-policy value of the benchmark's learner, for the gate on
+    exploitation."""
     run: Path | None = None
     """Folder of a policy trained in this world, for the gate on support: does it do what the logs have seen done?"""
     seed: int = 0
@@ -46,7 +49,14 @@ def run(config: FidelityConfig) -> dict[str, Any]:
     options = AssessOptions(config.seed, config.bootstraps, config.sessions, config.tolerances)
     policy = None if config.run is None else _policy(config.run, config.world)
     report = assess(
-        config.world, config.data, options, config.benchmark, config.other_data, progress=True, policy=policy
+        config.world,
+        config.data,
+        options,
+        config.benchmark,
+        config.other_data,
+        progress=True,
+        policy=policy,
+        evaluated=config.evaluate,
     )
     print("\n".join([*summary_lines(config.world), *gate_lines(report)]))
     print(f"report: {config.world / 'fidelity.html'}")

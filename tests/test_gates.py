@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 
+from recenv.core.errors import InputError
 from recenv.trust import gates
 from recenv.trust.gate_base import FAIL, NOT_ENOUGH, NOT_MEASURED, PASS, QUESTIONS, REQUIRED, Gate, judge, overall
 from recenv.trust.gate_faults import FAULTS, Case
+from recenv.trust.gate_policies import JudgeError, freedom
 from recenv.trust.tolerances import Tolerances
 
 TOL = Tolerances()
@@ -196,3 +200,44 @@ def test_drift_against_an_earlier_slice(large: Case) -> None:
     aged = replace(late, p=np.minimum(late.p * 1.5, 1.0))
     found = gates.drift(aged, TOL, earlier=early)
     assert [x["verdict"] for x in found.lines] == [PASS, FAIL]
+
+
+def _level(spread: float, n: int = 12) -> dict[str, tuple[Any, Any]]:
+    rng = np.random.default_rng(3)
+    return {f"p{k}": (1 + spread * rng.standard_normal(n), 1 + spread * rng.standard_normal(n)) for k in range(4)}
+
+
+def test_a_ranking_is_no_surer_than_its_judge() -> None:
+    """Seeds that agree say nothing of other users or of another judge: either takes the certainty away."""
+    values, flat = _level(0.005), np.zeros((4, 4))
+    sure = gates.ranking(values, TOL)
+    assert sure.verdict == PASS
+    apart = 1 + 0.2 * np.random.default_rng(0).standard_normal((4, 10))
+    judges = gates.ranking(values, TOL, error=JudgeError(apart))
+    users = gates.ranking(values, TOL, error=JudgeError(None, flat + 0.02 * np.eye(4), 300))
+    for found in (judges, users):
+        assert found.verdict == NOT_ENOUGH
+        assert found.figure == sure.figure
+        assert found.lines[1]["low"] < sure.lines[1]["low"] or sure.lines[1]["low"] == -1
+    # What moves all policies alike moves no difference.
+    together = gates.ranking(values, TOL, error=JudgeError(np.tile(apart[:1], (4, 1)), flat + 0.02, 300))
+    assert together.high == pytest.approx(sure.high)
+    with pytest.raises(InputError, match="judge error, members"):
+        gates.ranking(values, TOL, error=JudgeError(apart[:3]))
+    with pytest.raises(InputError, match="judge error, users"):
+        gates.ranking(values, TOL, error=JudgeError(None, flat))
+
+
+def test_few_draws_give_wide_limits() -> None:
+    """Half-widths of five draws are Student's with 4 degrees of freedom, not the normal distribution's."""
+    se = 0.01
+    normal = gates.exploitation("dqn", (1.0, 0.0), (0.9, se), TOL)
+    few = gates.exploitation("dqn", (1.0, 0.0), (0.9, se, 4), TOL)
+    tail = (1 - TOL.gate_level) / 2
+    assert few.high - few.figure == pytest.approx(-stdtrit(4, tail) * se)
+    assert normal.high - normal.figure == pytest.approx(-ndtri(tail) * se)
+    total, nu = freedom([(np.array([3.0]), 4), (np.array([4.0]), np.inf)])
+    assert total[0] == 5
+    assert nu[0] == pytest.approx(625 / (81 / 4))
+    with pytest.raises(InputError, match="degrees of freedom"):
+        gates.exploitation("dqn", (1.0, 0.0), (0.9, se, 0), TOL)

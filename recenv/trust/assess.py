@@ -60,6 +60,7 @@ def assess(
     sampler: Sampler | None = None,
     progress: bool = False,
     policy: JudgedPolicy | None = None,
+    evaluated: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure a world on the test slice of its own users, land the report beside it, return the report.
 
@@ -67,7 +68,8 @@ def assess(
         world_path: folder of the world. data: the tables that it was fitted on; each read of their test slice is
             counted. benchmark: folder written by `recenv benchmark` (ranking, exploitation). other_data: tables logged
             by another policy over the same catalogue (transfer). sampler: what is shown where the log ends.
-        policy: whose choices are looked up under the logged policy (support).
+        policy: whose choices are looked up under the logged policy (support). evaluated: `evaluate.json` of the
+            benchmark's learner (exploitation).
 
     Raises:
         InputError: other data than the world's, no test slice, a folder that cannot be written, bad options.
@@ -77,7 +79,7 @@ def assess(
     folder = Path(world_path)
     world = World.load(folder)
     # What can be refused is refused before the test slice is read: a read counts.
-    policy_gates(benchmark, world, options.tolerances, options.seed)
+    policy_gates(benchmark, world, options.tolerances, options.seed, evaluated)
     check_same_data(world, Path(data))
     before = _before(folder)
     held = read_held_out(world, data, options.sessions, options.seed, progress)
@@ -90,7 +92,7 @@ def assess(
     rolled = _roll(world, held, options, sampler)
     gates += _session_gates(rolled, slices, tol, options.seed)
     gates += transfer_gates(world, other_data, base, tol, options.seed)
-    gates += policy_gates(benchmark, world, tol, options.seed)
+    gates += policy_gates(benchmark, world, tol, options.seed, evaluated)
     gates.append(support_gate(world, held, policy, tol, options.seed))
     figures = quick_fidelity(world.response, held.rows, base, held.segment, "test", options.bootstraps, options.seed)
     report = {
