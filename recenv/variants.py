@@ -90,8 +90,14 @@ def transferred_effect(world: World, copies: pa.Table, seed: int, world_seed: in
         told["text_effect"] = np.array([score[t] for t in texts], np.float32)
         sd = model.card["held_out"]["score_sd"]
         told["assumptions"] = CopyAssumptions(text_sd=round(sd, 4), noise_sd=round(model.noise_sd, 4))
-    size = {"n_segments": len(world.segment_centroids), "n_categories": world.spec.n_categories}
-    return CopyEffect.assume(copies, **size, seed=seed, world_seed=world_seed, **told)
+    return CopyEffect.assume(
+        copies,
+        n_segments=len(world.segment_centroids),
+        n_categories=world.spec.n_categories,
+        seed=seed,
+        world_seed=world_seed,
+        **told,
+    )
 
 
 def with_effect(world: World, effect: CopyEffect) -> World:

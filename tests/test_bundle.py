@@ -59,7 +59,7 @@ def test_every_registered_policy_exports_or_says_why_not() -> None:
     assert not set(EXPORTERS) & set(UNSUPPORTED)
     assert {"dqn", "model-greedy", "popular"} <= set(EXPORTERS)
     for name in UNSUPPORTED:
-        with pytest.raises(UnsupportedError, match="candidates|counts copies"):
+        with pytest.raises(UnsupportedError, match=r"candidates|counts copies"):
             exporter(name)
     with pytest.raises(InputError, match="not registered"):
         exporter("nothing")
