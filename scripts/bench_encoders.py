@@ -55,8 +55,12 @@ class EncodersConfig:
     """Encoders compared."""
     seeds: int = 2
     """Networks trained of each; their losses are averaged."""
-    epochs: int = 5
+    epochs: int = TrainConfig.epochs
     """Passes over the rows of `data`."""
+    batch: int = TrainConfig.batch
+    """Most rows a gradient step there."""
+    with_order: bool = True
+    """Whether the order-dependent shop is looked at."""
     order: synthetic_order.OrderOptions = field(
         default_factory=lambda: synthetic_order.OrderOptions(
             users=4000, items=50, categories=5, views=1, high=0.7, low=0.05
@@ -79,7 +83,7 @@ class EncodersConfig:
     """Of the yardstick."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "epochs", "order_epochs", "sessions", "steps", "n_boot"):
+        for name in ("seeds", "epochs", "batch", "order_epochs", "sessions", "steps", "n_boot"):
             check_whole(name, getattr(self, name))
 
 
@@ -102,6 +106,25 @@ def run(config: EncodersConfig) -> dict[str, Any]:
     """Trains, measures, writes and returns the tables."""
     config.out.mkdir(parents=True, exist_ok=False)
     found: dict[str, Any] = {}
+    if config.with_order:
+        study = _order_study(config)
+        training = TrainConfig(
+            epochs=config.order_epochs,
+            batch=256,
+            patience=config.order_epochs,
+            learning_rate=config.order_learning_rate,
+            encoder_events=config.order_events,
+        )
+        found[study.name] = compare(config, study, training)
+        _write(config, found)
+    if config.data is not None and config.world is not None:
+        study = make_study(str(config.data.name), World.load(config.world), config.data)
+        found[study.name] = compare(config, study, TrainConfig(epochs=config.epochs, batch=config.batch))
+        _write(config, found)
+    return found
+
+
+def _order_study(config: EncodersConfig) -> Study:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         raw = synthetic_order.load(options=config.order)
@@ -109,20 +132,7 @@ def run(config: EncodersConfig) -> dict[str, Any]:
         world, _ = fit_worlds(base / "data", base / "world", FitOptions(training=TrainConfig(epochs=1)), False)
         study = make_study("order-dependent shop", world, base / "data")
         study.truth = _truth(config, study)
-    training = TrainConfig(
-        epochs=config.order_epochs,
-        batch=256,
-        patience=config.order_epochs,
-        learning_rate=config.order_learning_rate,
-        encoder_events=config.order_events,
-    )
-    found[study.name] = compare(config, study, training)
-    _write(config, found)
-    if config.data is not None and config.world is not None:
-        study = make_study(str(config.data.name), World.load(config.world), config.data)
-        found[study.name] = compare(config, study, TrainConfig(epochs=config.epochs))
-        _write(config, found)
-    return found
+    return study
 
 
 def make_study(name: str, world: World, data: Path) -> Study:

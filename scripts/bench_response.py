@@ -31,8 +31,8 @@ class Boosting:
     """Most boosting iterations (early stopping on the validation slice, as the network's; all of train is learned)."""
     learning_rate: float = 0.06
     """Shrinkage of each tree."""
-    leaf: int = 100
-    """Least rows in a leaf."""
+    leaf: int = 2000
+    """Least rows in a leaf: of 100, 1,000 and 2,000 the best on Complete Journey's validation slice."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,12 @@ def gradient_boosting(
         n_iter_no_change=15,
         random_state=seed,
     )
+    # Mean weight 1: the penalty on leaves counts in rows (with weights of 50 on average boosting fell far behind).
+    mean = train.weight.mean()
     with threadpool_limits(1):
         model.fit(
-            _inputs(train, item[masks[0]]), train.response(head), sample_weight=train.weight,
-            X_val=_inputs(held, item[masks[2]]), y_val=held.response(head), sample_weight_val=held.weight,
+            _inputs(train, item[masks[0]]), train.response(head), sample_weight=train.weight / mean,
+            X_val=_inputs(held, item[masks[2]]), y_val=held.response(head), sample_weight_val=held.weight / mean,
         )  # fmt: skip
         fitted = model.decision_function(_inputs(calibration, item[masks[1]]))
         logit, p = model.decision_function(_inputs(test, test_item)), np.empty(len(test))
