@@ -3,7 +3,8 @@
 Shop: a randomised e-mail test with copy effects no larger than those measured on headlines (a .07 and e .24, together
 .25) and segment x style of the size that worlds assume (.15). One agent, `model-greedy` with the posterior mean of
 what its world learned, chooses copy freely, or is held to one copy per item for everybody, or to one constant copy for
-all; the best constant copy is chosen by the truth. All are valued by the truth, on users whom the world never met.
+all: its own choice and, as a bound, the truth's. All are valued by the truth, on users
+whom the world never met.
 Headlines: policies count, or model, some of the training impressions of each story's headlines; the click rates by
 which they are valued come from other impressions of the same headlines.
     python scripts/bench_copy_agents.py --out runs/copy-agents --path PATH/upworthy
@@ -53,7 +54,7 @@ class CopyAgentsConfig:
     """Folder or file of the Upworthy archive; without it the second part is left out."""
     seeds: int = 5
     """Synthetic shops: each another truth, another log, another fit."""
-    users: int = 30_000
+    users: int = 60_000
     """Users of each shop's test; half of them make the world, the others are valued."""
     mails: int = 3
     """Mails a user."""
@@ -118,15 +119,18 @@ def shop_values(world: World, judge: World, truth: EmailTruth) -> dict[str, floa
     style = np.append(world.copy_effect.copy_style, -1)[world.action_copy]
     everything = np.arange(world.n_actions) > 0
     table = truth.click[user][:, _truth_action(world, truth)]
-    chosen = _greedy(world, best, obs, everything)
-    constant = [_value(table, _greedy(world, alike, obs, everything & (style == s))) for s in range(len(best.styles))]
+    chosen, _ = _greedy(world, best, obs, everything)
+    held = [_greedy(world, alike, obs, everything & (style == s)) for s in range(len(best.styles))]
+    constant = [_value(table, actions) for actions, _ in held]
+    own = constant[int(np.argmax([told for _, told in held]))]
     shares = np.bincount(style[chosen], minlength=len(best.styles)) / len(chosen)
     copies = np.maximum(np.bincount(world.action_item[1:]), 1)
     any_copy = (table[:, 1:] / copies[world.action_item[1:]]).sum(axis=1) / len(copies)
     return {
         "random item and copy": float(any_copy.mean()),
-        "best constant copy": max(constant),
-        "best copy per item": _value(table, _greedy(world, alike, obs, everything)),
+        "best constant copy": own,
+        "best constant copy, by the truth": max(constant),
+        "best copy per item": _value(table, _greedy(world, alike, obs, everything)[0]),
         "personalised copy": _value(table, chosen),
         "optimum": float(table[:, 1:].max(axis=1).mean()),
         "top style share": float(shares.max()),
@@ -153,10 +157,11 @@ def _truth_action(world: World, truth: EmailTruth) -> NDArray[np.int64]:
 
 def _greedy(
     world: World, effect: CopyEffect, obs: NDArray[np.float32], allowed: NDArray[np.bool_]
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], float]:
+    """Actions (n,) of the agent among those allowed, and the mean value that it expects of them."""
     policy = REGISTRY["model-greedy"](with_effect(world, effect), {"reward": "gross", "w_click": 1.0})
-    mask = np.broadcast_to(allowed, (len(obs), len(allowed)))
-    return np.asarray(policy.act(obs, mask, np.random.default_rng(0)), np.int64)
+    value = np.where(allowed, policy.values(obs, np.broadcast_to(allowed, (len(obs), len(allowed)))), -np.inf)
+    return value.argmax(axis=1).astype(np.int64), float(value.max(axis=1).mean())
 
 
 def _value(table: Floats, action: NDArray[np.int64]) -> float:
@@ -165,7 +170,7 @@ def _value(table: Floats, action: NDArray[np.int64]) -> float:
 
 def shop_table(cells: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Over shops: each value as a multiple of the shop's best constant copy, and gains, with t intervals."""
-    ways = ("random item and copy", "best constant copy", "best copy per item", "personalised copy", "optimum")
+    ways = [name for name in cells[0] if name not in ("top style share", "estimated e", "estimated segment x style")]
     of_constant = np.array([cell["best constant copy"] for cell in cells])
     values = {way: np.array([cell[way] for cell in cells]) for way in ways}
     found: dict[str, Any] = {
@@ -176,10 +181,8 @@ def shop_table(cells: Sequence[dict[str, float]]) -> dict[str, Any]:
         for way in ways
     }
     personal = values["personalised copy"]
-    found["gain of personalised over best constant copy"] = t_interval(personal - of_constant).as_list()
-    found["gain of personalised over best copy per item"] = t_interval(
-        personal - values["best copy per item"]
-    ).as_list()
+    for rival in ("best constant copy", "best constant copy, by the truth", "best copy per item"):
+        found[f"personalised minus {rival}"] = t_interval(personal - values[rival]).as_list()
     for name in ("top style share", "estimated e", "estimated segment x style"):
         found[name] = t_interval(np.array([cell[name] for cell in cells])).as_list()
     return found
@@ -246,7 +249,7 @@ def story_lifts(stories: Stories, share: float, bootstrap: int) -> dict[str, Any
         policy.refresh()
         ways[name] = np.ones(world.n_actions) if name == "random" else policy.share.astype(np.float64)
     counter = BestByCountPolicy(world)
-    prior = text_part(effect)
+    prior = effect.posterior["prior"].astype(np.float64)  # a(text), cross-fitted by story
     for name, mean in (("effect, e alone", np.zeros_like(prior)), ("effect, a and e", prior)):
         value = posterior_mean(world, effect, shown, got, mean)
         ways[name] = counter._best(np.append(value, 0.0)[world.action_copy][:, None])
@@ -259,14 +262,9 @@ def story_lifts(stories: Stories, share: float, bootstrap: int) -> dict[str, Any
     rows: dict[str, Any] = {"share": share, "impressions a headline": float(np.median(shown[full[0] > 0]))}
     for name, lift in lifts.items():
         rows[name] = _interval(lift, draws)
-    rows["a and e minus best-by-count"] = _interval(lifts["effect, a and e"] - lifts["best-by-count"], draws)
-    rows["a and e minus thompson-copy"] = _interval(lifts["effect, a and e"] - lifts["thompson-copy"], draws)
+    for rival in ("best-by-count", "thompson-copy"):
+        rows[f"a and e minus {rival}"] = _interval(lifts["effect, a and e"] - lifts[rival], draws)
     return rows
-
-
-def text_part(effect: CopyEffect) -> Floats:
-    """(C,) the a(text) that the world's effect was fitted with, cross-fitted by story."""
-    return np.asarray(effect.posterior["prior"], np.float64)
 
 
 def posterior_mean(world: World, effect: CopyEffect, shown: Any, got: Any, prior: Floats) -> Floats:
@@ -283,7 +281,9 @@ def posterior_mean(world: World, effect: CopyEffect, shown: Any, got: Any, prior
     rows = Exposures(
         copy, item[copy], zero, zero, zero, np.full(len(copy), np.log(rate / (1 - rate))), response, weight
     )
-    found = fit_copies(rows, effect.copy_style.astype(np.int64), prior, (1, 1, len(effect.styles)), 0)
+    # Like a(text), the size of e is what other stories, with all their impressions, taught.
+    known = {"base": float(effect.notes["e(text)"]["size"])} if prior.any() else None
+    found = fit_copies(rows, effect.copy_style.astype(np.int64), prior, (1, 1, len(effect.styles)), 0, known)
     return np.asarray(found.mean["base"] + prior)
 
 

@@ -4,14 +4,15 @@
     u ~ N(0, tau^2),  b_c ~ N(a(text of c), sigma^2),  G ~ N(0, s^2),  K ~ N(0, k^2),  wear ~ N(0, WEAR_SD^2)
 
 o is the response model's calibrated logit of the row, which knows the item and the user and not the copy. u takes up
-its error on an item, so that copies are compared within their item, and is then dropped; m is free and stays with the
-copies. The mode is found by Newton, the four variances by MacKay's fixed point ("Bayesian interpolation", Neural
-Computation 4, 1992, section 4), sigma^2 = sum b^2 / (q - tr(H^-1) / sigma^2), with the Laplace approximation
+its error on an item, so that copies are compared within their item; m is free. Both stay with the copies (u with those
+of one item alone). The mode is found by Newton, the four variances by MacKay's fixed point ("Bayesian interpolation",
+Neural Computation 4, 1992, section 4), sigma^2 = sum b^2 / (q - tr(H^-1) / sigma^2), with the Laplace approximation
 N(mode, H^-1): parts that the logs do not support shrink to 0. A world's effect is one draw from that posterior.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,7 +81,8 @@ class CopyPosterior:
         mean, sd: part -> array; parts `item` (I,), `base` (C,), `segment_style` (G, S), `category_style` (K, S), `wear`
             (1,), `level` (1,). A part that the logs cannot tell is absent.
         size: part -> estimated standard deviation of the part.
-        shown, responses: (C,) float64, logged impressions and responses of each copy.
+        shown, responses: (C,) float64, logged impressions and responses of each copy. copy_item: (C,) the item of each
+            copy, -1 where it was shown on several or none.
     """
 
     mean: dict[str, Floats]
@@ -88,10 +90,16 @@ class CopyPosterior:
     size: dict[str, float]
     shown: Floats
     responses: Floats
+    copy_item: Ints
     _design: csr_matrix
     _weight: Floats
     _precision: Floats
     _order: tuple[str, ...]
+
+    def level(self, parts: dict[str, Floats]) -> Floats:
+        """(C,) m + u of each copy's own item, of the mean or of a draw."""
+        own = np.where(self.copy_item >= 0, parts["item"][self.copy_item], 0.0)
+        return np.asarray(parts["level"][0] + own, np.float64)
 
     def draw(self, seed: int) -> dict[str, Floats]:
         """One draw of every part: mean + H^-1 (X^T W^(1/2) z + D^(1/2) z'), which has covariance H^-1 exactly."""
@@ -101,12 +109,21 @@ class CopyPosterior:
         return _split(_flat(self.mean, self._order) + _hessian(self).solve(noise), self.mean, self._order)
 
 
-def fit_copies(rows: Exposures, copy_style: Ints, prior: Floats, shape: Shape, seed: int) -> CopyPosterior:
+def fit_copies(
+    rows: Exposures,
+    copy_style: Ints,
+    prior: Floats,
+    shape: Shape,
+    seed: int,
+    known: Mapping[str, float] | None = None,
+) -> CopyPosterior:
     """Fit the regression.
 
     Args:
         rows: exposures. copy_style: (C,) style of each copy, -1 for none. prior: (C,) a(text), the prior mean of b.
         shape: numbers of segments, categories and styles. seed: of the probes that estimate traces.
+        known: part -> standard deviation that is not estimated again. With fewer than five responses a copy or so the
+            Laplace approximation makes estimates too small: take those of a larger log.
 
     Raises:
         InputError: no exposure, or none with a response.
@@ -120,7 +137,8 @@ def fit_copies(rows: Exposures, copy_style: Ints, prior: Floats, shape: Shape, s
     sizes = {name: blocks[name].shape[1] for name in order}
     start = cells.rows.offset + prior[cells.rows.copy]
     size = {"item": 0.1, "base": 0.1, "segment_style": 0.1, "category_style": 0.1, "wear": WEAR_SD, "level": _FLAT}
-    size = {name: size[name] for name in order}
+    size = {name: (known or {}).get(name, size[name]) for name in order}
+    fixed = {"wear", "level", *(known or {})}
     theta, rng = np.zeros(design.shape[1]), np.random.default_rng([seed, 60])
     probes = rng.choice([-1.0, 1.0], (design.shape[1], _PROBES))
     for round_ in range(_ROUNDS):
@@ -135,13 +153,23 @@ def fit_copies(rows: Exposures, copy_style: Ints, prior: Floats, shape: Shape, s
         before = dict(size)
         variance = _diagonal(factor, probes)
         for name, at in _places(sizes, order).items():
-            if name not in ("wear", "level"):
+            if name not in fixed:
                 size[name] = _mackay(theta[at], variance[at], size[name])
         change = max(abs(np.log(size[name] / before[name])) for name in order)
         if change < 0.01 and np.abs(step).max() < 1e-3:
             break
     mean = _shaped(theta, sizes, order, shape)
-    made = CopyPosterior(mean, {}, size, *_counts(rows, len(copy_style)), design, weight, precision, order)
+    made = CopyPosterior(
+        mean,
+        {},
+        size,
+        *_counts(rows, len(copy_style)),
+        _item_of(rows, len(copy_style)),
+        design,
+        weight,
+        precision,
+        order,
+    )
     sd = _split(np.sqrt(_exact(factor, made, seed)), mean, order)
     return replace(made, sd=sd)
 
@@ -157,10 +185,10 @@ def learned_effect(
     """
     drawn = found.draw(draw_seed)
     posterior = {"shown": found.shown, "responses": found.responses}
-    made: dict[str, Any] = {"base": drawn["base"] + drawn["level"][0] + prior}
+    made: dict[str, Any] = {"base": drawn["base"] + found.level(drawn) + prior}
     posterior |= {
         "prior": prior,
-        "base_mean": found.mean["base"] + found.mean["level"][0] + prior,
+        "base_mean": found.mean["base"] + found.level(found.mean) + prior,
         "base_sd": found.sd["base"],
     }
     sources = dict(base.sources) | {"e(text)": LEARNED}
@@ -214,9 +242,9 @@ def _cells(rows: Exposures) -> _Cells:
     offset = np.bincount(cell, rows.weight * rows.offset) / n
     picked = {name: getattr(rows, name)[first] for name in ("copy", "item", "segment", "category", "seen")}
     one = np.ones(len(n))
-    return _Cells(
-        Exposures(**picked, offset=offset, response=one, weight=one), n, np.bincount(cell, rows.weight * rows.response)
-    )
+    hits = np.bincount(cell, rows.weight * rows.response)
+    rest = Exposures(**picked, offset=offset, response=one, weight=one)
+    return _Cells(rest, np.asarray(n, np.float64), np.asarray(hits, np.float64))
 
 
 def _blocks(rows: Exposures, copy_style: Ints, shape: Shape) -> dict[str, csr_matrix]:
@@ -296,4 +324,13 @@ def _split(values: Floats, like: dict[str, Floats], order: tuple[str, ...]) -> d
 
 
 def _counts(rows: Exposures, copies: int) -> tuple[Floats, Floats]:
-    return np.bincount(rows.copy, rows.weight, copies), np.bincount(rows.copy, rows.weight * rows.response, copies)
+    hits = np.bincount(rows.copy, rows.weight * rows.response, copies)
+    return np.asarray(np.bincount(rows.copy, rows.weight, copies), np.float64), np.asarray(hits, np.float64)
+
+
+def _item_of(rows: Exposures, copies: int) -> Ints:
+    """(C,) the item that each copy was shown on; -1 where there were several, or none."""
+    low, high = np.full(copies, np.iinfo(np.int64).max), np.full(copies, -1)
+    np.minimum.at(low, rows.copy, rows.item)
+    np.maximum.at(high, rows.copy, rows.item)
+    return np.where(low == high, high, -1)
