@@ -148,6 +148,7 @@ class Generator(Protocol):
 GENERATORS: dict[str, str] = {
     "templates": "recenv.generators.templates:TemplateGenerator",
     "transformer": "recenv.generators.transformer:TransformerGenerator",
+    "gan": "recenv.generators.gan:GanGenerator",
 }
 """Name on the command line -> "module:class"; imported only when asked for."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from recenv.core.errors import InputError
 
-_MARKS = frozenset("%‰‱٪％{}<>[]|\\/@#*_=^~`\n\r\t")
+_MARKS = frozenset("\ufffd%‰‱٪％{}<>[]|\\/@#*_=^~`\n\r\t")
 
 
 def states_fact(text: str) -> bool:
@@ -75,21 +76,37 @@ class Needed(LogitsProcessor):
         return scores
 
 
-class Beside(LogitsProcessor):
-    """Slots stand only between neighbours that they have in the corpus.
+@dataclass(frozen=True)
+class Neighbours:
+    """Which tokens may stand beside a slot.
 
     Args:
-        before: (size, size) bool, before[a, b]: b may follow a. Rows and columns of other tokens are all True.
-        first: (size,) bool: may begin a line. prefix: length of the prefix.
+        ids: (slots,) int64. left, right: (slots, size) bool, token may stand right before, right after it.
+        first: (slots,) bool, may begin a line.
     """
 
-    def __init__(self, before: Tensor, first: Tensor, prefix: int) -> None:
-        self.before, self.first, self.prefix = before, first, prefix
+    ids: Tensor
+    left: Tensor
+    right: Tensor
+    first: Tensor
+
+
+class Beside(LogitsProcessor):
+    """Slots stand only between neighbours that they have in the corpus."""
+
+    def __init__(self, neighbours: Neighbours, prefix: int) -> None:
+        self.known, self.prefix = neighbours, prefix
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        known, last = self.known, input_ids[:, -1]
         begun = input_ids.shape[1] > self.prefix
-        allowed = self.before[input_ids[:, -1]] if begun else self.first.expand_as(scores)
-        return scores.masked_fill(~allowed, float("-inf"))
+        fits = known.left[:, last].T if begun else known.first.expand(len(last), -1)  # (B, slots)
+        scores = scores.clone()
+        scores[:, known.ids] = scores[:, known.ids].masked_fill(~fits, float("-inf"))
+        if begun:
+            for k, slot in enumerate(known.ids.tolist()):
+                scores[last == slot] = scores[last == slot].masked_fill(~known.right[k], float("-inf"))
+        return scores
 
 
 class NeverEmpty(LogitsProcessor):
@@ -112,14 +129,14 @@ def constraints(
     needed: Sequence[int],
     end: int,
     prefix: int,
-    beside: tuple[Tensor, Tensor] | None = None,
+    beside: Neighbours | None = None,
 ) -> LogitsProcessorList:
     """The list for one batch of lines with a prefix of one length.
 
     Args:
         allowed: ids of words, marks and slots that the line may hold. size: length of the vocabulary.
         slots: ids that may stand once. needed: ids that must stand. end: id that ends a line.
-        beside: arguments of `Beside`.
+        beside: for `Beside`.
 
     Raises:
         InputError: a needed token is not allowed.
@@ -129,5 +146,5 @@ def constraints(
         raise InputError("constraints", "a needed token is forbidden", "Allow it, or do not ask for the line")
     chain: list[LogitsProcessor] = [Only(usable, size), Once(slots, prefix), Needed(needed, end, prefix)]
     if beside is not None:
-        chain.append(Beside(*beside, prefix))
+        chain.append(Beside(beside, prefix))
     return LogitsProcessorList([*chain, NeverEmpty(end)])

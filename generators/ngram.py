@@ -98,7 +98,8 @@ class KneserNey:
 
     def probability(self, history: tuple[int, ...], token: int) -> float:
         """p(token | the last order - 1 tokens of history)."""
-        p = 1.0 / self.vocabulary
+        # The unknown token's share is set aside at the lowest order; the other tokens divide the rest.
+        p = 1.0 / (self.vocabulary - bool(self.unseen))
         for level, table in enumerate(self.counts):
             h = history[len(history) - level :]
             mass = self.mass[level].get(h, 0)
@@ -107,7 +108,7 @@ class KneserNey:
             d = self.discounts[level]
             p = max(table.get((*h, token), 0) - d, 0.0) / mass + d * self.kinds[level][h] / mass * p
             if not level:
-                p = self.unseen if token == self.unknown and self.unseen else p * (1.0 - self.unseen)
+                p = p * (1.0 - self.unseen) if token != self.unknown or not self.unseen else self.unseen
         return p
 
     def token_log_probs(self, line: Ids, group: str = "") -> NDArray[np.float64]:

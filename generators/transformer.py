@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -9,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from recenv.core.checks import check_seed, check_whole
@@ -24,6 +22,7 @@ from recenv.generators.templates import check_slots
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer_config import TransformerConfig, check_temperature
 from recenv.generators.transformer_data import Codec, Examples, Group, Known, set_aside
+from recenv.generators.transformer_files import load_weights, read_lines, read_settings, weight_bytes
 from recenv.generators.transformer_fit import fit_model, held_out_perplexity, line_logs
 from recenv.generators.transformer_pools import PoolKey, choose
 from recenv.generators.transformer_sample import Plan, line_reasons, neighbours, sample
@@ -81,12 +80,12 @@ class TransformerGenerator:
         """
         check_seed(seed)
         lines, held = (list(rows), list(validation)) if validation else set_aside(rows)
-        if not lines or not held:
+        if not lines or not held or (not validation and len(rows) < 20):
             what = f"{len(rows)} lines to train on, {len(validation)} to stop by"
             raise InputError("transformer fit", what, "Give at least 20 lines, or lines of both")
         with torch_session(seed, self.config.threads):
             codec, model = self._begin(lines)
-            history = fit_model(model, lines, held, codec, self.config, seed, progress)
+            model, history = self._train(model, codec, lines, held, seed, progress)
             self._settle(model, codec, lines)
             found = held_out_perplexity(model, held, codec, self.config)
         return {
@@ -158,19 +157,31 @@ class TransformerGenerator:
         Raises:
             InputError: not fitted, an unknown style, a bad seed or temperature.
         """
+        return [text for text, _ in self.draw_with_needs(style, count, seed, temperature, constrained, verified)]
+
+    def draw_with_needs(
+        self,
+        style: str,
+        count: int,
+        seed: int,
+        temperature: float = 1.0,
+        constrained: bool = True,
+        verified: bool = False,
+    ) -> list[tuple[str, tuple[str, ...]]]:
+        """As `draw`: (text, the evidence that it was asked to rest on)."""
         self._check_fitted()
         check_whole("count", count)
         check_seed(seed)
         check_temperature(temperature)
-        texts: list[str] = []
+        drawn: list[tuple[str, tuple[str, ...]]] = []
         groups = [g for g in self.groups(style) if g.always <= self.slots]
         for k, group in enumerate(groups):
             share = (count - k + len(groups) - 1) // len(groups)
             plan = self.plan(group, self.slots, Condition(style, group.needs))
             with torch_session(word(f"draw {style} {k} {seed}") % 2**31, self.config.threads):
                 rows = self._sample(plan, share, temperature, constrained) if share else []
-            texts += [text for text, ended in rows if not verified or self.offered(text, ended, plan)]
-        return texts
+            drawn += [(text, group.needs) for text, ended in rows if not verified or self.offered(text, ended, plan)]
+        return drawn
 
     def groups(self, style: str) -> tuple[Group, ...]:
         """Groups of a style by evidence.
@@ -185,7 +196,8 @@ class TransformerGenerator:
     def known_condition(self, condition: Condition) -> Condition:
         """The condition with values that training lines never had left out, so that pools are shared."""
         known = {f: {getattr(line, f) for line in self.known.lines} for f in ("category", "segment", "channel")}
-        return replace(condition, **{f: "" for f, values in known.items() if getattr(condition, f) not in values})
+        left_out: dict[str, Any] = {f: "" for f, values in known.items() if getattr(condition, f) not in values}
+        return replace(condition, **left_out)
 
     def plan(self, group: Group, slots: frozenset[str], condition: Condition) -> Plan:
         """What a pool may hold; an earlier price only where it is the group's evidence."""
@@ -236,20 +248,31 @@ class TransformerGenerator:
         with torch_session(0, made.config.threads):
             model = made._model(codec)
             load_weights(model, directory / "model.safetensors")
-        made._settle(model, codec, [Line(**{**x, "needs": tuple(x["needs"])}) for x in saved["lines"]])
+        made._settle(model, codec, read_lines(saved))
         if made.hash != saved["hash"]:
             raise ArtefactError(str(directory), "weights or settings were changed after saving", "Fit it again")
         return made
 
     def with_model(self, model: PreTrainedModel) -> TransformerGenerator:
         """The same generator with other weights (of a tuned model)."""
-        made = type(self)(self.slots, self.config, self.claims)
+        made = copy.copy(self)
         made._settle(model, self.codec, list(self.known.lines))
         return made
 
     def _begin(self, lines: Sequence[Line]) -> tuple[Codec, PreTrainedModel]:
         codec = Vocabulary.train(lines)
         return codec, self._model(codec)
+
+    def _train(
+        self,
+        model: PreTrainedModel,
+        codec: Codec,
+        lines: Sequence[Line],
+        held: Sequence[Line],
+        seed: int,
+        progress: bool,
+    ) -> tuple[PreTrainedModel, list[dict[str, float]]]:
+        return model, fit_model(model, lines, held, codec, self.config, seed, progress)
 
     def _model(self, codec: Codec) -> PreTrainedModel:
         c = self.config
@@ -263,7 +286,7 @@ class TransformerGenerator:
 
     def _settle(self, model: PreTrainedModel, codec: Codec, lines: Sequence[Line]) -> None:
         self.model, self.codec, self.known = model.eval(), codec, Known(lines)
-        self._beside: tuple[Tensor, Tensor] = neighbours(codec, self.known)
+        self._beside = neighbours(codec, self.known)
         self.fitted = True
         self._pools = {}
         self.hash = digest(self._weights() + json.dumps(self._settings(), sort_keys=True).encode())[:16]
@@ -278,7 +301,6 @@ class TransformerGenerator:
         return weight_bytes(self.model)
 
     def _settings(self) -> dict[str, Any]:
-        assert isinstance(self.codec, Vocabulary)
         return {
             "format": FORMAT,
             "slots": sorted(self.slots),
@@ -291,49 +313,3 @@ class TransformerGenerator:
     def _check_fitted(self) -> None:
         if not self.fitted:
             raise InputError(self.name, "has not been trained", "Call fit with lines of the corpus, or load one")
-
-
-def weight_bytes(model: PreTrainedModel) -> bytes:
-    """Parameters as safetensors; an output layer that shares the embedding is left out."""
-    shared = bool(model.config.tie_word_embeddings)
-    state = {k: v.contiguous() for k, v in model.state_dict().items() if not (shared and k == "lm_head.weight")}
-    return safetensors.torch.save(dict(sorted(state.items())))
-
-
-def load_weights(model: PreTrainedModel, path: Path) -> None:
-    """Fill a model from a safetensors file.
-
-    Raises:
-        ArtefactError: it is missing, no safetensors file, or holds other tensors than the model has.
-    """
-    try:
-        state = safetensors.torch.load(path.read_bytes())
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ArtefactError(str(path), f"cannot be read ({error})", "Save the generator again") from error
-    try:
-        missing, strange = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise ArtefactError(str(path), "its tensors have other shapes than the settings say", "Save again") from error
-    missing = [name for name in missing if name != "lm_head.weight"]
-    if missing or strange:
-        raise ArtefactError(str(path), f"tensors {[*missing, *strange][:3]} do not fit", "Save the generator again")
-
-
-def read_settings(directory: Path, form: str) -> dict[str, Any]:
-    """`generator.json` of a saved generator.
-
-    Raises:
-        ArtefactError: it is missing, no JSON, of another format, or lacks a key.
-    """
-    path = directory / "generator.json"
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(str(path), f"cannot be read ({error})", "Give the folder of a saved generator") from error
-    if not isinstance(saved, dict) or saved.get("format") != form:
-        found = saved.get("format") if isinstance(saved, dict) else type(saved).__name__
-        raise ArtefactError(str(path), f"format {found!r}, not {form!r}", "Give the folder of a saved generator")
-    missing = [k for k in ("slots", "config", "claims", "vocabulary", "lines", "hash") if k not in saved]
-    if missing:
-        raise ArtefactError(str(path), f"has no {missing[0]!r}", "Save the generator again")
-    return saved

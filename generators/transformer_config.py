@@ -27,7 +27,7 @@ class TransformerConfig:
             alone is too flat a distribution to sample good grammar from.
         average: decay a step of the moving average of weights that is kept (Polyak averaging).
         pool: lines sampled together for one style, evidence and set of slots. blocks: most such pools a request draws.
-        unseen: most neighbouring pairs of tokens in a line that no training line has; more are read as bad grammar.
+        unseen: most new runs of tokens in a line (`Known.unseen`); more are read as bad grammar.
         max_tokens: most tokens of a line, end included. threads: torch threads.
     """
 
@@ -37,15 +37,15 @@ class TransformerConfig:
     dropout: float = 0.3
     word_drop: float = 0.2
     rare_drop: float = 0.3
-    turn: float = 0.1
+    turn: float = 0.3
     style_drop: float = 0.05
     control_drop: float = 0.1
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
     batch: int = 32
-    epochs: int = 60
-    patience: int = 8
-    slack: float = 0.3
+    epochs: int = 110
+    patience: int = 5
+    slack: float = 0.35
     average: float = 0.98
     pool: int = 96
     blocks: int = 4

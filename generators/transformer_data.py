@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -51,6 +50,8 @@ class Codec(Protocol):
     def decode(self, ids: Iterable[int]) -> str: ...
 
     def prefix(self, condition: Condition) -> list[int]: ...
+
+    def to_json(self) -> dict[str, Any]: ...
 
 
 def turned(text: str) -> str:
@@ -110,7 +111,7 @@ class Examples:
             ids = [*codec.encode(line.text), codec.end]
             return codec.prefix(Condition.of(line)), ids, ids
         text = turned(line.text) if noise.random() < config.turn else line.text
-        hidden = {
+        hidden: dict[str, Any] = {
             f.name: f.default
             for f in fields(Condition)
             if noise.random() < (config.style_drop if f.name == "style" else config.control_drop)
@@ -158,7 +159,9 @@ class Known:
         self.lines = tuple(lines)
         self.styles = tuple(dict.fromkeys(line.style for line in lines))
         texts = [(line, turned(line.text)) for line in lines]
-        self.pairs = {pair for line, other in texts for text in (line.text, other) for pair in _pairs(text)}
+        self.runs = {
+            run for line, other in texts for text in (line.text, other) for n in (2, 3) for run in _runs(text, n)
+        }
 
     @cached_property
     def groups(self) -> dict[str, tuple[Group, ...]]:
@@ -178,14 +181,19 @@ class Known:
         )
 
     def unseen(self, text: str) -> int:
-        """Neighbouring pairs of tokens, edges counted as tokens, that no training line has, turned or not."""
-        return sum(pair not in self.pairs for pair in _pairs(text))
+        """Runs of two or three tokens, edges counted as tokens, that no training line has, turned or not: a sign of
+        bad grammar. One new run of three with a slot in it is free: that is how a line gets a price that had none.
+        """
+        pairs = sum(run not in self.runs for run in _runs(text, 2))
+        triples = [run for run in _runs(text, 3) if run not in self.runs]
+        filled = sum(any(piece[0] == "{" for piece in run) for run in triples)
+        return pairs + len(triples) - min(filled, 1)
 
 
 def _words(lines: Iterable[Line]) -> frozenset[str]:
     return frozenset(piece.lower() for line in lines for piece in cut(line.text) if piece[0] != "{")
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def _runs(text: str, n: int) -> list[tuple[str, ...]]:
     pieces = [_EDGE, *(p.lower() for p in cut(text)), _EDGE]
-    return list(itertools.pairwise(pieces))
+    return [tuple(pieces[i : i + n]) for i in range(len(pieces) - n + 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from recenv.generators.corpus import Line
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import IGNORED, Batch, Codec, Examples
 
+Model = TypeVar("Model", bound=nn.Module)
 _CHUNK = 128
 
 
@@ -162,6 +163,6 @@ def _put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
         parameter.copy_(value)
 
 
-def twin(model: nn.Module) -> nn.Module:
+def twin(model: Model) -> Model:
     """A copy that shares nothing."""
     return copy.deepcopy(model)

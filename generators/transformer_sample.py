@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from recenv.core.render import SLOT_COLUMNS
 from recenv.core.render import slots as slots_in
-from recenv.generators.constraints import constraints, forbidden_tokens
+from recenv.generators.constraints import Neighbours, constraints, forbidden_tokens
 from recenv.generators.transformer_data import Codec, Group, Known
 from recenv.generators.vocabulary import Condition, cut
 
@@ -56,7 +55,7 @@ def sample(
     count: int,
     temperature: float,
     max_tokens: int,
-    beside: tuple[Tensor, Tensor] | None = None,
+    beside: Neighbours | None = None,
     constrained: bool = True,
 ) -> list[list[int]]:
     """Token ids of `count` lines, end token included where one was reached.
@@ -79,7 +78,7 @@ def sample(
     )  # fmt: skip
     model.eval()
     with torch.no_grad():
-        out = model.generate(
+        out = model.generate(  # type: ignore[operator]
             ids, attention_mask=torch.ones_like(ids), generation_config=settings, logits_processor=chain
         )
     return [_until(row[len(prefix) :], codec.end) for row in out.tolist()]
@@ -90,22 +89,22 @@ def _until(ids: Sequence[int], end: int) -> list[int]:
     return list(ids[: ids.index(end) + 1]) if end in ids else list(ids)
 
 
-def neighbours(codec: Codec, known: Known) -> tuple[Tensor, Tensor]:
-    """((size, size), (size,)) bool: which token may follow which, and which may begin a line (`Beside`).
-
-    Only pairs with a slot in them are restricted, to those of training lines.
-    """
-    size = len(codec)
+def neighbours(codec: Codec, known: Known) -> Neighbours:
+    """Which tokens may stand beside a slot: those that do in training lines."""
     slots = sorted(codec.slots.values())
-    before, first = torch.ones(size, size, dtype=torch.bool), torch.ones(size, dtype=torch.bool)
-    before[slots, :], before[:, slots], first[slots] = False, False, False
+    row = {slot: k for k, slot in enumerate(slots)}
+    left, right = (torch.zeros(len(slots), len(codec), dtype=torch.bool) for _ in range(2))
+    first = torch.zeros(len(slots), dtype=torch.bool)
     for line in known.lines:
         ids = [*codec.encode(line.text), codec.end]
-        if ids[0] in slots:
-            first[ids[0]] = True
-        for left, right in itertools.pairwise(ids):
-            before[left, right] = True
-    return before, first
+        if ids[0] in row:
+            first[row[ids[0]]] = True
+        for before, after in pairwise(ids):
+            if after in row:
+                left[row[after], before] = True
+            if before in row:
+                right[row[before], after] = True
+    return Neighbours(torch.tensor(slots), left, right, first)
 
 
 def line_reasons(
@@ -113,12 +112,15 @@ def line_reasons(
 ) -> list[str]:
     """What is wrong with a sampled line before the guard sees it, in the guard's words."""
     found = slots_in(text)
-    pieces = cut(text)
+    pieces = [piece.lower() for piece in cut(text)]
+    runs = [pair for pair in pairwise(pieces) if all(p[0].isalpha() for p in pair)]
     checks = {
         "unfinished": not ended,
         "digit": any(c.isnumeric() for piece in pieces if piece[0] != "{" for c in piece),
         "unknown_word": "<unk>" in text or "<pad>" in text,
-        "claim": any(piece.lower() in barred for piece in pieces),
+        "unbalanced": any(text.count(a) != text.count(b) for a, b in ("()", "“”")),
+        "repeated": len(set(runs)) < len(runs),
+        "claim": any(piece in barred for piece in pieces),
     }
     reasons = [name for name, bad in checks.items() if bad]
     reasons += [f"unknown_slot:{s}" for s in found if s not in SLOT_COLUMNS]

@@ -54,8 +54,8 @@ class TrainConfig:
 def run(config: TrainConfig) -> dict[str, Any]:
     """Train; returns the folder and the last evaluation's figures."""
     agent = Contestant.parse(config.agent)
-    names = ("candidates", "reward", "reward_mode", "horizon", "w_click", "w_purchase", "w_revenue", "cost")
-    names += ("pessimism", "support")
+    names = ("candidates", "reward", "reward_mode", "horizon", "w_click", "w_purchase", "w_revenue", "cost",
+             "pessimism", "support")  # fmt: skip
     env = EnvOptions(**{name: getattr(config, name) for name in names})
     settings = TrainSettings(config.steps, config.seed, env, agent.config, episodes=config.episodes)
     path, result = train(agent.name, config.world, config.out, settings)

@@ -55,8 +55,17 @@ EXCEPT: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys((f"recenv/response/{name}.py" for name in ("catalogue", "log", "starts")), ("pandas",)),
     **dict.fromkeys(
-        (f"generators/{name}.py" for name in ("constraints", "torch_session", "transformer", "transformer_data",
-                                              "transformer_fit", "transformer_sample")),
+        (
+            f"generators/{name}.py"
+            for name in (
+                "constraints",
+                "pretrained",
+                "torch_session",
+                "transformer_data",
+                "transformer_fit",
+                "transformer_sample",
+            )
+        ),
         ("torch",),
     ),
 }

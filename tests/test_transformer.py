@@ -192,6 +192,8 @@ def test_turned_lines_come_back_and_pairs_see_what_no_line_has() -> None:
         ("{product} {price}", True, "missing_slot:price"),
         ("{product} {product}", True, "repeated_slot:product"),
         ("Hello.", True, "needed_slot:product"),
+        ("{product} (yes.", True, "unbalanced"),
+        ("Clear it, clear it: {product}.", True, "repeated"),
     ],
 )
 def test_a_sampled_line_is_refused_with_its_reason(text: str, ended: bool, reason: str) -> None:

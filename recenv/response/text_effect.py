@@ -126,7 +126,7 @@ class TextEffect:
 
     def save(self, folder: Path, name: str = WEIGHTS) -> None:
         """Write `name.safetensors` (float16 weights) and `name.json`."""
-        arrays = {"weights": self.weights.astype(np.float16)}
+        arrays: dict[str, NDArray[Any]] = {"weights": self.weights.astype(np.float16)}
         arrays |= {"form_mean": self.form_mean, "form_std": self.form_std}
         write_tensors(folder / f"{name}.safetensors", arrays)
         card = self.card | {name: getattr(self, name) for name in NUMBERS} | {"form": list(FORM)}
@@ -142,10 +142,9 @@ class TextEffect:
         """
         try:
             arrays = load_tensors(tensors)
-            numbers = [float(card[name]) for name in NUMBERS]
-            made = cls(
-                arrays["weights"].astype(np.float32), arrays["form_mean"], arrays["form_std"], *numbers, card=card
-            )
+            center, slope, noise_sd, shop_scale = (float(card[name]) for name in NUMBERS)
+            weights = arrays["weights"].astype(np.float32)
+            made = cls(weights, arrays["form_mean"], arrays["form_std"], center, slope, noise_sd, shop_scale, card=card)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError("text effect", f"unreadable ({error})", "Fit the weights again") from error
         if card.get("form") != list(FORM):

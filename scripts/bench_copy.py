@@ -1,0 +1,241 @@
+"""Copy generators side by side: held-out perplexity, best of 8 against one sample, novelty, likeness, slots, speed.
+
+    python scripts/bench_copy.py --out runs/copy
+
+The transformer trains on the training lines of the seed corpus less a tenth that stops its training; perplexity is on
+the corpus's held-out tenth, in the transformer's own tokens for every model. The order of the n-grams is chosen on the
+lines that stop the training.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recenv.core.checks import check_seed, check_whole
+from recenv.generators.base import GENERATORS, Generator, Row, make_generator, requests_for
+from recenv.generators.corpus import Line, read_corpus
+from recenv.generators.guard import guard_reasons
+from recenv.generators.guardrails import write_copies
+from recenv.generators.ngram import GroupedKneserNey, KneserNey, LineModel, TemplateFrequency, perplexity
+from recenv.generators.quality import bleu, novelty, self_bleu, slot_error, unique_rate
+
+ITEM: Row = {
+    "item_id": "0", "text": "Bananas", "brand": "Acme", "size": "a bunch", "price": 1.5, "was_price": 2.0,
+    "category": "Fruit", "often_bought": True, "bought_again": True, "offer_ends": "2030-01-01", "low_stock": True,
+}  # fmt: skip
+"""An item with every fact and all evidence, for which sampled lines are checked."""
+SLOTS = ("product", "size", "price", "was_price")
+
+
+@dataclass(frozen=True)
+class BenchCopyConfig:
+    """Compare copy generators."""
+
+    out: Path = Path("runs/copy")
+    """Folder for `copy.json` and `copy.md`; must be new."""
+    generators: tuple[str, ...] = ("templates", "transformer")
+    """Names of generators; those that can be fitted are."""
+    lines: int = 60
+    """Lines sampled a style."""
+    products: int = 1000
+    """Products of the timing."""
+    variants: int = 5
+    """Lines asked for each product of the timing."""
+    temperature: float = 1.0
+    """Of sampling."""
+    seed: int = 0
+    """Of training and sampling."""
+
+
+def run(config: BenchCopyConfig) -> dict[str, Any]:
+    """Fit, measure, write and return the tables."""
+    check_seed(config.seed)
+    for name in ("lines", "products", "variants"):
+        check_whole(name, getattr(config, name))
+    config.out.mkdir(parents=True, exist_ok=False)
+    train, held_out = read_corpus().split()
+    result: dict[str, Any] = {"lines": len(train), "held_out": len(held_out), "generators": {}}
+    for name in config.generators:
+        if name not in GENERATORS:
+            raise ValueError(f"no generator {name!r}; choose among {sorted(GENERATORS)}")
+        generator = make_generator(name, SLOTS)
+        began = time.process_time()
+        report = {} if getattr(generator, "fitted", True) else generator.fit(train, (), config.seed)
+        entry: dict[str, Any] = {"fit_seconds": time.process_time() - began, "fit": report}
+        if name == "transformer":
+            result["perplexity"] = _perplexities(generator, held_out)
+        entry["sampled"] = _sampled(generator, train, held_out, config)
+        entry["speed"] = _speed(generator, config)
+        result["generators"][name] = entry
+        (config.out / "copy.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {time.process_time() - began:.0f} CPU-seconds", flush=True)
+    text = markdown(result)
+    (config.out / "copy.md").write_text(text, encoding="utf-8")
+    print(text)
+    return result
+
+
+def _perplexities(generator: Any, held_out: Sequence[Line]) -> dict[str, dict[str, float]]:
+    """Model -> {all: with unknown words, known: without} on the held-out lines."""
+    codec, lines = generator.codec, list(generator.known.lines)
+    _, stop = _stopping_lines(lines)
+    size = len(codec) - len(codec.controls) + 2
+    parts = (size, codec.end, codec.unknown)
+
+    def ids(some: Sequence[Line]) -> list[list[int]]:
+        return [codec.encode(line.text) for line in some]
+
+    def styles(some: Sequence[Line]) -> list[str]:
+        return [line.style for line in some]
+
+    made: dict[str, Callable[[int], LineModel]] = {
+        "n-gram (Kneser-Ney)": lambda n: KneserNey(n, *parts).fit(ids(lines)),
+        "n-gram by style (Kneser-Ney, mixed)": lambda n: GroupedKneserNey(n, *parts).fit(ids(lines), styles(lines)),
+        "template frequency": lambda n: TemplateFrequency(*parts).fit(ids(lines), styles(lines)),
+    }
+    found = {"transformer": {"all": generator.perplexity(held_out), "known": generator.perplexity(held_out, True)}}
+    for name, make in made.items():
+        tried = {n: make(n) for n in ((1,) if name == "template frequency" else (2, 3, 4, 5))}
+        best = min(tried, key=lambda n: perplexity(tried[n], ids(stop), styles(stop)))
+        score = [perplexity(tried[best], ids(held_out), styles(held_out), skip) for skip in (None, codec.unknown)]
+        found[name] = {"order": best, "all": score[0], "known": score[1]}
+    return found
+
+
+def _stopping_lines(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    """(lines that the transformer trained on, those that stopped it)."""
+    train, _ = read_corpus().split()
+    trained = {line.text for line in lines}
+    return list(lines), [line for line in train if line.text not in trained]
+
+
+def _sampled(
+    generator: Any, train: Sequence[Line], held_out: Sequence[Line], config: BenchCopyConfig
+) -> dict[str, dict[str, float]]:
+    """Way of sampling -> measures of its lines."""
+    if not hasattr(generator, "draw"):
+        items = [{**ITEM, "item_id": str(k)} for k in range(config.lines)]
+        lines = [
+            Line(v.style, v.text)
+            for style in generator.styles
+            for v in generator.generate(requests_for(items, (style,)), 1, config.seed, config.temperature)
+        ]
+        return {"as offered": _measures(lines, train, held_out)}
+    free = _draws(generator, config, 8, False)
+    bound = _draws(generator, config, 8, True)
+    offered = [
+        Line(style, text)
+        for style in generator.styles
+        for text in generator.draw(style, 8 * config.lines, config.seed, config.temperature, verified=True)
+    ]
+    return {
+        "one sample, unconstrained": _measures([eight[0] for eight in free], train, held_out),
+        "best of 8, unconstrained": _measures(_best(generator, free), train, held_out),
+        "one sample, constrained": _measures([eight[0] for eight in bound], train, held_out),
+        "best of 8, constrained": _measures(_best(generator, bound), train, held_out),
+        "as offered (verified)": _measures(offered, train, held_out)
+        | {"offered_share": len(offered) / (8 * config.lines * len(generator.styles))},
+    }
+
+
+def _draws(generator: Any, config: BenchCopyConfig, of: int, constrained: bool) -> list[list[Line]]:
+    """For each style `lines` lists of `of` samples."""
+    made = []
+    for style in generator.styles:
+        texts = generator.draw(style, of * config.lines, config.seed, config.temperature, constrained)
+        # Neighbours come from one batch of one kind of evidence; strides mix the kinds.
+        made += [[Line(style, text) for text in texts[k :: config.lines]][:of] for k in range(config.lines)]
+    return made
+
+
+def _best(generator: Any, draws: list[list[Line]]) -> list[Line]:
+    """Of each list the likeliest line a token among those with right slots; the first where none has."""
+    flat = [line for lines in draws for line in lines]
+    lengths = np.array([len(generator.codec.encode(line.text)) + 1 for line in flat])
+    logs = iter(generator.log_prob(flat) / lengths)
+    best = []
+    for lines in draws:
+        scored = [(float(next(logs)), line) for line in lines]
+        right = [pair for pair in scored if not slot_error([pair[1].text], SLOTS)]
+        best.append(max(right, key=lambda pair: pair[0])[1] if right else lines[0])
+    return best
+
+
+def _measures(lines: Sequence[Line], train: Sequence[Line], held_out: Sequence[Line]) -> dict[str, float]:
+    texts = [line.text for line in lines]
+    corpus = [line.text for line in train]
+    if len(texts) < 2:
+        return {"lines": len(texts)}
+    refused = [bool(guard_reasons(line.text, ITEM, line.style, "description", "USD")) for line in lines]
+    return {
+        "lines": len(texts),
+        "slot_error": slot_error(texts, SLOTS),
+        "refused": float(np.mean(refused)),
+        "unique": unique_rate(texts),
+        "novelty": novelty(texts, corpus),
+        "distinct_novelty": novelty(sorted(set(texts)), corpus),
+        "self_bleu": self_bleu(texts),
+        "self_bleu_distinct": self_bleu(sorted(set(texts))) if len(set(texts)) > 1 else 1.0,
+        "bleu_held_out": bleu(texts, [line.text for line in held_out]),
+    }
+
+
+def _speed(generator: Generator, config: BenchCopyConfig) -> dict[str, float]:
+    names = ("Bananas", "Cat litter", "AA batteries", "Soft drink, 2 liter bottle", "Greeting card")
+    items = [
+        {
+            "item_id": f"{k:05d}",
+            "text": names[k % 5],
+            "size": "a box" if k % 3 else None,
+            "price": 1.0 + k % 7 if k % 4 else None,
+            "was_price": 9.0 if k % 8 == 1 else None,
+            "often_bought": k % 6 == 0,
+        }
+        for k in range(config.products)
+    ]
+    wall, cpu = time.monotonic(), time.process_time()
+    made = write_copies(generator, items, config.variants, config.seed, "USD", temperature=config.temperature)
+    return {
+        "products": config.products,
+        "kept": len(made.kept),
+        "distinct": len({v.text for v in made.kept}),
+        "rejected": len(made.rejected),
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.monotonic() - wall,
+    }
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The tables."""
+    rows = ["| model | order | perplexity a token | without unknown words |", "|---|---|---|---|"]
+    for name, p in result.get("perplexity", {}).items():
+        rows.append(f"| {name} | {p.get('order', '')} | {p['all']:.2f} | {p['known']:.2f} |")
+    names = ("lines", "slot_error", "refused", "unique", "novelty", "distinct_novelty", "self_bleu",
+             "self_bleu_distinct", "bleu_held_out")  # fmt: skip
+    rows += ["", f"| generator | lines drawn | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for generator, entry in result["generators"].items():
+        for way, m in entry["sampled"].items():
+            cells = [f"{m[n]:.3f}" if n in m and n != "lines" else str(m.get(n, "")) for n in names]
+            rows.append(f"| {generator} | {way} | {' | '.join(cells)} |")
+    rows += ["", "| generator | fit, CPU s | products | lines kept | distinct | refused | generate, CPU s | wall s |"]
+    rows.append("|---" * 8 + "|")
+    for generator, entry in result["generators"].items():
+        s = entry["speed"]
+        rows.append(
+            f"| {generator} | {entry['fit_seconds']:.0f} | {s['products']} | {s['kept']} | {s['distinct']} "
+            f"| {s['rejected']} | {s['cpu_seconds']:.1f} | {s['wall_seconds']:.1f} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(BenchCopyConfig))

@@ -1,0 +1,137 @@
+"""Reward tuning: it raises an honest reward, and the gate refuses one that is won by cheating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("tokenizers")
+
+import torch
+
+from recenv.core.errors import InputError
+from recenv.generators.corpus import Line, read_corpus
+from recenv.generators.transformer import TransformerGenerator
+from recenv.generators.transformer_config import TransformerConfig
+from recenv.generators.tuning import Measured, TuningConfig, judge, own_guard, reinforce_tune, rejection_tune
+
+LINES = [line for line in read_corpus().lines if line.style in ("plain", "question", "urgency")]
+FAST = TuningConfig(rounds=1, samples=40, epochs=3, judged=40, batch=24, learning_rate=2e-3)
+
+
+@pytest.fixture(scope="module")
+def base() -> TransformerGenerator:
+    config = TransformerConfig(width=32, layers=1, heads=2, epochs=30, learning_rate=4e-3, slack=2.0)
+    made = TransformerGenerator(config=config)
+    made.fit(LINES, LINES[::8], seed=0, progress=False)
+    return made
+
+
+def behind(lines: Sequence[Line]) -> NDArray[np.float64]:
+    """Reward for lines that begin with the product."""
+    return np.array([line.text.startswith("{product}") for line in lines], np.float64)
+
+
+def everything(lines: Sequence[Line]) -> NDArray[np.bool_]:
+    return np.ones(len(lines), bool)
+
+
+LAX = replace(FAST, more_alike=1.0, less_safe=1.0)
+
+
+def test_rejection_sampling_learns_what_is_rewarded(base: TransformerGenerator) -> None:
+    weights = base.hash
+    tuned, gate = rejection_tune(base, behind, LAX, seed=1)
+    assert gate.accepted
+    assert gate.after.reward > gate.before.reward + 0.03
+    assert tuned.hash != base.hash == weights
+    assert gate.history[0]["kept_reward"] == 1.0
+    again, _ = rejection_tune(base, behind, LAX, seed=1)
+    assert again.hash == tuned.hash
+
+
+def test_reinforce_learns_what_is_rewarded_and_the_leash_holds_it(base: TransformerGenerator) -> None:
+    steps = replace(LAX, rounds=12)
+    tuned, free = reinforce_tune(base, behind, replace(steps, leash=0.0), seed=1)
+    _, held = reinforce_tune(base, behind, replace(steps, leash=20.0), seed=1)
+    assert free.after.reward > free.before.reward + 0.05
+    assert free.accepted
+    assert free.history[0]["divergence"] == pytest.approx(0.0, abs=1e-4)
+    assert abs(held.history[-1]["divergence"]) < abs(free.history[-1]["divergence"])
+    assert all(np.isfinite(x) for entry in free.history for x in entry.values())
+    assert not any(p.requires_grad for p in tuned.model.parameters())
+
+
+def test_the_gate_refuses_a_model_that_says_one_thing_again_and_again(base: TransformerGenerator) -> None:
+    def hacked(lines: Sequence[Line]) -> NDArray[np.float64]:
+        return np.array([-len(line.text) for line in lines], np.float64)
+
+    config = replace(FAST, rounds=40, leash=0.0, learning_rate=1e-2)
+    kept, gate = reinforce_tune(base, hacked, config, seed=0, guard=everything)
+    assert gate.after.reward > gate.before.reward
+    assert not gate.accepted
+    assert any(reason.startswith("self-BLEU") for reason in gate.reasons)
+    assert kept is base
+    assert gate.to_json()["accepted"] is False
+
+
+def test_the_gate_names_what_it_refuses() -> None:
+    before = Measured(passed=0.9, self_bleu=0.5, unique=0.9, reward=1.0)
+    assert judge(before, replace(before, reward=1.1), FAST) == ()
+    assert judge(before, replace(before, reward=1.1, self_bleu=0.549), FAST) == ()
+    for change, word in (
+        ({"self_bleu": 0.56, "reward": 2.0}, "self-BLEU"),
+        ({"passed": 0.88, "reward": 2.0}, "guard pass rate"),
+        ({}, "reward"),
+        ({"reward": float("nan")}, "reward"),
+    ):
+        (reason,) = judge(before, replace(before, **change), FAST)
+        assert reason.startswith(word)
+
+
+def test_the_own_guard_knows_slots_claims_and_grammar(base: TransformerGenerator) -> None:
+    guard = own_guard(base)
+    lines = [
+        Line("plain", "Have a look: {product}."),
+        Line("plain", "Have a look."),
+        Line("plain", "Look have a: {product}."),
+        Line("urgency", "Have a look: {product}, {was_price}.", ("low_stock",)),
+    ]
+    assert guard(lines).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rounds": 0}, {"samples": 0}, {"keep": 0.0}, {"keep": 1.1}, {"leash": -1.0}, {"temperature": 0.0},
+        {"learning_rate": 0.0}, {"judged": 1}, {"more_alike": -0.1}, {"batch": 1.5},
+    ],
+)  # fmt: skip
+def test_bad_options_are_named(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        TuningConfig(**options)
+
+
+def test_bad_scores_and_guards_are_named(base: TransformerGenerator) -> None:
+    few = replace(FAST, judged=4, samples=8)
+    with pytest.raises(InputError, match="not finite"):
+        rejection_tune(base, lambda lines: np.full(len(lines), np.nan), few)
+    with pytest.raises(InputError, match="shape"):
+        reinforce_tune(base, lambda lines: np.zeros(3), few)
+    with pytest.raises(InputError, match="passed no line"):
+        rejection_tune(base, behind, few, guard=lambda lines: np.zeros(len(lines), bool))
+    with pytest.raises(InputError, match="not been trained"):
+        rejection_tune(TransformerGenerator(), behind, few)
+
+
+def test_tuning_leaves_the_global_state_alone(base: TransformerGenerator) -> None:
+    before = torch.random.get_rng_state()
+    reinforce_tune(base, behind, replace(FAST, judged=4, batch=4), seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
