@@ -56,15 +56,9 @@ EXCEPT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((f"recenv/response/{name}.py" for name in ("catalogue", "log", "starts")), ("pandas",)),
     **dict.fromkeys(
         (
-            f"generators/{name}.py"
-            for name in (
-                "constraints",
-                "pretrained",
-                "torch_session",
-                "transformer_data",
-                "transformer_fit",
-                "transformer_sample",
-            )
+            path.relative_to(ROOT).as_posix()
+            for stem in ("constraints", "gan", "pretrained", "torch_session", "transformer", "tuning")
+            for path in (ROOT / "generators").glob(f"{stem}*.py")
         ),
         ("torch",),
     ),
