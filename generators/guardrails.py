@@ -53,7 +53,7 @@ def near_duplicate(text: str, others: Iterable[str]) -> str:
 
 
 def write_copies(
-    generator: Generator,
+    generator: Generator | Sequence[Generator],
     items: pa.Table | Sequence[Row],
     n: int,
     seed: int,
@@ -66,7 +66,8 @@ def write_copies(
     """Up to `n` checked lines for every item, no two of an item nearly the same (`near_duplicate`).
 
     Items left short by rejections get more proposals until they have `n`, the generator has no more, or ROUNDS are
-    over; what is still missing comes from `gap`, where given. An item with nothing passed gets the plain line
+    over; what is still missing comes from `gap`, where given. Several generators share the `n` lines of an item evenly
+    in their order; what one could not fill, the next ones fill. An item with nothing passed gets the plain line
     `{product}`; where that too has something against it (a name that is too long by itself, say) its state is
     `needs review`, with the reasons in `checks`.
 
@@ -82,8 +83,14 @@ def write_copies(
     for item in catalogue.values():
         vouched(item)
     judged: dict[str, list[Variant]] = {item_id: [] for item_id in catalogue}
-    for source in (generator, gap) if gap is not None else (generator,):
-        before, pending, ask = dict(judged), [i for i in catalogue if len(_passed(judged[i])) < n], n
+    generators = list(generator) if isinstance(generator, Sequence) else [generator]
+    if not generators:
+        raise InputError("generator", "none is given", "Name at least one")
+    goals = [-(-n * (k + 1) // len(generators)) for k in range(len(generators))]
+    sources = [*zip(generators, goals, strict=True), *([(gap, n)] if gap is not None else [])]
+    for source, goal in sources:
+        before, pending = dict(judged), [i for i in catalogue if len(_passed(judged[i])) < goal]
+        ask = goal
         for _ in range(ROUNDS):
             requests = requests_for([catalogue[i] for i in pending], styles, channel)
             proposals: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
@@ -92,8 +99,9 @@ def write_copies(
             more = [i for i, lines in proposals.items() if len(before[i]) + len(lines) > len(judged[i])]
             for item_id in more:
                 judged[item_id] = _judge(before[item_id], proposals[item_id], catalogue[item_id], currency, channel)
-            pending, ask = [i for i in more if len(_passed(judged[i])) < n], 2 * ask
-    return _copy_set(judged, catalogue, generator, n, seed, currency, channel)
+            pending, ask = [i for i in more if len(_passed(judged[i])) < goal], 2 * ask
+        judged = {i: _upto(lines, goal) for i, lines in judged.items()}
+    return _copy_set(judged, catalogue, sources[-1][0], n, seed, currency, channel)
 
 
 def check_styles(styles: Sequence[str]) -> None:
@@ -142,6 +150,12 @@ def _copy_set(
     rejected = tuple(v for v in every if v.status == "rejected")
     counts = Counter(name for v in (*rejected, *waiting) for name in {r.partition(":")[0] for r in v.checks})
     return CopySet(tuple(kept), rejected, dict(sorted(counts.items())), waiting)
+
+
+def _upto(lines: Sequence[Variant], n: int) -> list[Variant]:
+    """The lines without those that passed after the n-th one."""
+    extra = {v.copy_id for v in _passed(lines)[n:]}
+    return [v for v in lines if v.copy_id not in extra]
 
 
 def _passed(lines: Sequence[Variant]) -> list[Variant]:

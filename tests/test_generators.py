@@ -257,3 +257,27 @@ def test_the_plain_line_fills_where_every_other_fails() -> None:
     assert made.counts == {"digit": 10}
     long_name = write_copies(make_generator("templates"), [{"item_id": "1", "text": "y" * 200}], n=2, seed=0)
     assert [(v.status, v.checks) for v in long_name.kept] == [("needs review", ("length:200",))]
+
+
+class OneLine:
+    """A generator that has one line."""
+
+    name, hash = "one-line", "0"
+
+    def generate(self, requests: Sequence[Request], n: int, seed: int, temperature: float = 1.0) -> list[Variant]:
+        text = "Have a look at this one: {product}."
+        return [Variant(r.item_id, "plain", "one", text, self.name, self.hash, seed) for r in requests]
+
+
+def test_generators_share_the_lines_of_an_item() -> None:
+    templates, only = make_generator("templates"), OnlyPrices()
+    made = write_copies([templates, only], catalogue(3), n=3, seed=0)
+    by_item = Counter(v.item_id for v in made.kept)
+    assert by_item == {"0000": 2, "0001": 2, "0002": 2}
+    assert {v.generator for v in made.kept} == {"templates"}
+    both = write_copies([templates, OneLine()], catalogue(3), n=3, seed=0)
+    assert Counter(v.generator for v in both.kept) == {"templates": 6, "one-line": 3}
+    filled = write_copies([only, OneLine()], catalogue(3), n=3, seed=0, gap=templates)
+    assert Counter(v.generator for v in filled.kept) == {"one-line": 3, "templates": 6}
+    with pytest.raises(InputError, match="none is given"):
+        write_copies([], catalogue(1), n=1, seed=0)
