@@ -12,9 +12,10 @@ from recenv.core.checks import check_seed, check_whole
 from recenv.core.verdict import REPORT, land, read_report
 from recenv.response.rows import SPLITS
 from recenv.trust import gates as g
+from recenv.trust.altered import altered_future
 from recenv.trust.assess_causal import causal_report
 from recenv.trust.assess_policies import policy_gates
-from recenv.trust.fidelity import item_rate_baseline, quick_fidelity
+from recenv.trust.fidelity import ItemRates, item_rate_baseline, quick_fidelity
 from recenv.trust.gate_base import Gate
 from recenv.trust.held_out import HeldOut, check_same_data, read_held_out
 from recenv.trust.measure import Replay, family, prediction_gates, prediction_slices, segment_names
@@ -37,18 +38,21 @@ class AssessOptions:
 
     Args:
         seed: of roll-outs, bootstraps and draws. bootstraps: resamples of the figures by head. sessions: most held-out
-            sessions (or visits) rolled out. tolerances: what each gate allows.
+            sessions (or visits) rolled out. altered_users: most users whose future is altered.
+        tolerances: what each gate allows.
     """
 
     seed: int = 0
     bootstraps: int = 200
     sessions: int = 6000
+    altered_users: int = 200
     tolerances: Tolerances = field(default_factory=Tolerances)
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_whole("bootstraps", self.bootstraps)
         check_whole("sessions", self.sessions)
+        check_whole("altered_users", self.altered_users)
 
 
 def assess(
@@ -90,7 +94,8 @@ def assess(
     tol = replace(options.tolerances, family=max(options.tolerances.family, family(slices)))
     gates = prediction_gates(slices, tol, options.seed, segment_names(world), earlier)
     rolled = _roll(world, held, options, sampler)
-    gates += _session_gates(rolled, slices, tol, options.seed)
+    gates += _session_gates(rolled, tol, options.seed)
+    gates.append(_leaked_future(world, held, base, slices, rolled, tol, options))
     gates += transfer_gates(world, other_data, base, tol, options.seed)
     gates += policy_gates(benchmark, world, tol, options.seed, evaluated)
     gates.append(support_gate(world, held, policy, tol, options.seed))
@@ -130,20 +135,42 @@ def _roll(world: World, held: HeldOut, options: AssessOptions, sampler: Sampler 
     return sessions(world, held, options.seed, sampler)
 
 
-def _session_gates(rolled: Rollout | str, slices: list[PredictionSlice], tol: Tolerances, seed: int) -> list[Gate]:
+def _session_gates(rolled: Rollout | str, tol: Tolerances, seed: int) -> list[Gate]:
     if isinstance(rolled, str):
-        missing = ("second_order", "two_sample", "rollout", "leaked_future", "determinism")
+        missing = ("second_order", "two_sample", "rollout", "determinism")
         return [g.not_measured(name, f"Cannot be measured: {rolled}.") for name in missing]
     stats, names = rolled.stats, rolled.feature_names
-    found = [g.second_order(stats, tol, seed), g.rollout(stats, tol, seed)]
     users = (stats.real_user, stats.simulated_user)
-    found.append(g.two_sample(rolled.real_features, rolled.simulated_features, *users, tol, names, seed))
-    own = next((s for s in slices if rolled.simulated is not None and s.head == rolled.simulated.head), None)
-    if own is not None and rolled.simulated is not None:
-        found.append(g.leaked_future(own, tol, rolled.simulated, seed=seed))
+    return [
+        g.second_order(stats, tol, seed),
+        g.rollout(stats, tol, seed),
+        g.two_sample(rolled.real_features, rolled.simulated_features, *users, tol, names, seed),
+        g.determinism(*rolled.bytes),
+    ]
+
+
+def _leaked_future(
+    world: World, held: HeldOut, base: ItemRates, slices: list[PredictionSlice], rolled: Rollout | str, tol: Tolerances,
+    options: AssessOptions,
+) -> Gate:  # fmt: skip
+    """The gate on knowledge of the future; its detail says what was compared, and what could not be."""
+    head = "click" if "click" in world.responses else "purchase"
+    own = next((s for s in slices if s.head == head), None)
+    if own is None:
+        return g.not_measured("leaked_future", f"The test slice holds no {head}s of what was shown.")
+    altered = altered_future(world, held, base, options.altered_users, options.seed)
+    changed = None if isinstance(altered, str) else altered.changed.get(head)
+    simulated = None if isinstance(rolled, str) else rolled.simulated
+    gate = g.leaked_future(own, tol, simulated, changed, options.seed)
+    told = []
+    if isinstance(altered, str):
+        told.append(f"The future was not altered: {altered}.")
     else:
-        found.append(g.not_measured("leaked_future", "Measured where a session is one visit, scored pair by pair."))
-    return [*found, g.determinism(*rolled.bytes)]
+        told.append(f"{altered.rows:,} rows of {altered.users:,} users' future were altered.")
+    if simulated is None:
+        why = rolled if isinstance(rolled, str) else "slates are not scored pair by pair"
+        told.append(f"What the world claims of its own roll-outs was not compared: {why}.")
+    return replace(gate, detail=" ".join([gate.detail, *told]))
 
 
 def _told(rolled: Rollout | str) -> dict[str, Any]:

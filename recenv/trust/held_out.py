@@ -86,7 +86,7 @@ def read_held_out(world: World, data: str | Path, most: int, seed: int, progress
     if not (test & log.shown).any():
         raise InputError("split", "no impressions of split 'test' for these users", "Give data that reach into it")
     scored = test | (log.scored & (log.split == _VALIDATION))
-    profile = _profiles(world, dataset, ids)
+    profile = profiles(world, dataset, ids)
     visits = _are_visits(log)
     chosen = _first_visits(log, most, seed) if visits else _some_sessions(log, most, seed)
     recent = world.response.encoder is not None
@@ -131,7 +131,12 @@ def bare_rows(log: Log, mask: NDArray[np.bool_]) -> TrainingRows:
     return TrainingRows(**made)
 
 
-def _profiles(world: World, dataset: Dataset, ids: NDArray[np.str_]) -> NDArray[np.float32]:
+def profiles(world: World, dataset: Dataset, ids: NDArray[np.str_]) -> NDArray[np.float32]:
+    """(n, P) encoded profiles of users by id.
+
+    Raises:
+        ArtefactError: the users table lacks one.
+    """
     users = dataset.users.set_index("user_id")
     missing = sorted(set(ids.tolist()) - set(users.index))
     if missing:

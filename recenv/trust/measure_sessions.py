@@ -34,6 +34,7 @@ from recenv.trust.measure_stats import (
     with_drift,
 )
 from recenv.trust.rollout import Rollout
+from recenv.trust.slices import PredictionSlice
 from recenv.trust.walk import STEPS, Tracks, drift_features, plan, responded_before, walk
 from recenv.world import World
 
@@ -54,17 +55,19 @@ class _Logged:
 
 @dataclass
 class _Ran:
-    """A roll-out: responses by (session, slot, place), and the walk's end."""
+    """A roll-out: responses by (session, slot, place), and the walk's end; `expected` (session, slot): root responses
+    expected in a slot that shows what the log showed, NaN elsewhere."""
 
     length: NDArray[np.float64]
     hit: NDArray[np.bool_]
     bought: NDArray[np.bool_]
     item: NDArray[np.int64]
     known: NDArray[np.bool_]
+    expected: NDArray[np.float64]
     drift: dict[int, dict[str, NDArray[np.float64]]]
 
     def digest(self) -> bytes:
-        parts = [self.length, self.hit, self.bought, self.item]
+        parts = [self.length, self.hit, self.bought, self.item, self.expected]
         parts += [values for step in sorted(self.drift) for _, values in sorted(self.drift[step].items())]
         return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
@@ -104,7 +107,7 @@ def sessions(world: World, held: HeldOut, seed: int, sampler: Sampler | None = N
         real_features=features(world, real, top)[0],
         simulated_features=features(world, simulated, top)[0],
         feature_names=names,
-        simulated=None,
+        simulated=_slice(world, held, logged, runs[0]) if logged.items.shape[2] == 1 else None,
         bytes=(runs[0].digest(), again.digest()),
         left_out=_left_out(world, held, seed),
     )
@@ -149,6 +152,9 @@ def _simulate(world: World, held: HeldOut, logged: _Logged, seed: int, sampler: 
         action = np.where(here[:, None], _actions(world, sim, logged, t, draw), 0)
         told = sim.respond(action)
         ran.known[:, t] = _known(sim, told.items, root)
+        as_logged = here & (t < logged.length) & told.shown.any(axis=1)
+        amount = told.amounts["expected_click" if root == CLICK else "expected_purchase"]
+        ran.expected[:, t] = np.where(as_logged, amount, np.nan)
         done = sim.step(action)
         ran.item[:, t], ran.bought[:, t] = told.items, told.purchase & here[:, None]
         ran.hit[:, t] = (told.click if root == CLICK else told.purchase) & here[:, None]
@@ -167,7 +173,8 @@ def _empty(n: int, slots_run: int, k: int) -> _Ran:
     shape = (n, slots_run, k)
     none = [np.zeros(shape, bool) for _ in range(3)]
     drift: dict[int, dict[str, NDArray[np.float64]]] = {step: {} for step in STEPS}
-    return _Ran(np.zeros(n), none[0], none[1], np.full(shape, -1, np.int64), none[2], drift)
+    expected = np.full((n, slots_run), np.nan)
+    return _Ran(np.zeros(n), none[0], none[1], np.full(shape, -1, np.int64), none[2], expected, drift)
 
 
 def _note(world: World, ran: _Ran, sim: Simulator, origin: UserState, step: int, here: NDArray[np.bool_]) -> None:
@@ -230,6 +237,29 @@ def _side(world: World, ran: _Ran, n: int) -> Responses:
     purchases = ran.bought.sum(axis=(1, 2)).astype(np.float64) if _both(world) else None
     length = ran.length if world.leave_known else None
     return Responses(n, session, item, ran.known[session, slot, place], purchases, length)
+
+
+def _slice(world: World, held: HeldOut, logged: _Logged, ran: _Ran) -> PredictionSlice:
+    """What the world predicts of itself where its sessions show what was logged, one item a slot.
+
+    Only such slots are compared with the replay: what is drawn later is another choice of items.
+    """
+    root = "click" if "click" in world.responses else "purchase"
+    session, slot = np.nonzero(~np.isnan(ran.expected))
+    p = ran.expected[session, slot]
+    user = held.start.user[session].astype(np.int64)
+    return PredictionSlice(
+        head=root,
+        p=p,
+        y=ran.hit[session, slot, 0].astype(np.float64),
+        w=np.ones(len(p)),
+        user=user,
+        item=logged.items[session, slot, 0],
+        session=held.start_session[session].astype(np.int64),
+        time=held.start.clock[session].astype(np.int64),
+        segment=held.segment[user].astype(np.int64),
+        item_rate=np.full(len(p), np.clip(p.mean() if len(p) else 0.5, 1e-7, 1 - 1e-7)),
+    )
 
 
 def _both(world: World) -> bool:
