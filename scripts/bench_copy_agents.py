@@ -1,20 +1,20 @@
-"""Does choosing copy pay? In a synthetic shop whose truth is known, and on real headline tests.
+"""Does choosing copy pay in a shop whose truth is known, and how much log does it take?
 
-Shop: a randomised e-mail test with copy effects no larger than those measured on headlines (a .07 and e .24, together
-.25) and segment x style of the size that worlds assume (.15). One agent, `model-greedy` with the posterior mean of
-what its world learned, chooses copy freely, or is held to one copy per item for everybody, or to one constant copy for
-all: its own choice and, as a bound, the truth's. All are valued by the truth, on users
-whom the world never met.
-Headlines: policies count, or model, some of the training impressions of each story's headlines; the click rates by
-which they are valued come from other impressions of the same headlines.
-    python scripts/bench_copy_agents.py --out runs/copy-agents --path PATH/upworthy
+Each shop is a randomised e-mail test with copy effects no larger than those measured on headlines (a .07 and e .24,
+together .25) and segment x style of the size that worlds assume (.15). From its log, cut to several sizes (the shorter
+ones are parts of the longer), a world is fitted. One agent chooses copy freely, or is held to one constant copy (the
+style that its world expects most of, or, as a bound, the one that is best by the truth), or to one copy per item for
+everybody. The agents: `model-greedy` with the posterior mean of what its world learned, and `dqn`, trained in that
+world. All are valued by the truth, on users whom the world never met, as a multiple of what `model-greedy` has there
+with the constant copy that is best by the truth: shops differ in level by a factor of two, ratios within a shop do not.
+    python scripts/bench_copy_agents.py --out runs/copy-agents
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,40 +22,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.agents.base import REGISTRY
-from recenv.agents.copy_bandits import BestByCountPolicy
+from recenv.agents.base import REGISTRY, NullLog
 from recenv.agents.intervals import t_interval
+from recenv.agents.training import TrainSettings, learn
 from recenv.data.logs import build
 from recenv.data.options import BuildOptions
-from recenv.data.schema import Dataset
-from recenv.data.sources.upworthy import load as load_headlines
+from recenv.data.schema import RawTables
 from recenv.data.synthetic_email import EmailOptions, EmailTruth
 from recenv.data.synthetic_email import load as load_email
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
-from recenv.response.copy_effect import CopyEffect
-from recenv.response.copy_fit import Exposures, fit_copies
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.train import TrainConfig
 from recenv.variants import with_effect
 from recenv.world import World
 
 Floats = NDArray[np.float64]
-_CHUNK = 128
+Actions = NDArray[np.int64]
+Choose = Callable[[World], Actions]
+"""From a world, whole or with some of its actions only, to the action (n,) for each valued user, in that world."""
+RIVALS = {
+    "model-greedy": ("constant copy, own choice", "constant copy, by the truth", "one copy per item"),
+    "dqn": ("dqn, constant copy",),
+}
+FREE = {"model-greedy": "free choice", "dqn": "dqn, free choice"}
+BOUNDS = ("random item and copy", "best for each segment", "best for each user")
+MIXED = ("estimated items, true copies", "true items, estimated copies")
 
 
 @dataclass(frozen=True)
 class CopyAgentsConfig:
-    """Compare ways to choose copy: in a synthetic shop by its truth, and on headline tests by held-out impressions."""
+    """Value agents that choose copy freely, and the same agents held to a constant copy, by the truth of a shop."""
 
     out: Path = Path("runs/copy-agents")
     """Folder for `copy_agents.json` and `copy_agents.md`; must be new."""
-    path: Path | None = None
-    """Folder or file of the Upworthy archive; without it the second part is left out."""
-    seeds: int = 5
+    sizes: tuple[int, ...] = (10_000, 30_000, 100_000)
+    """Users of each shop's test, ascending; half of them make the world, the others are valued."""
+    seeds: int = 10
     """Synthetic shops: each another truth, another log, another fit."""
-    users: int = 60_000
-    """Users of each shop's test; half of them make the world, the others are valued."""
+    first_seed: int = 0
+    """The first shop's seed."""
     mails: int = 3
     """Mails a user."""
     items: int = 6
@@ -68,78 +74,124 @@ class CopyAgentsConfig:
     """Standard deviation of the rest of a text's effect, as measured on headlines."""
     style_sd: float = 0.15
     """Standard deviation of segment x style, as worlds assume it."""
-    shares: tuple[float, ...] = (1.0, 0.25, 0.05, 0.0)
-    """Shares of the training impressions of each headline that the policies may count."""
-    bootstrap: int = 1000
-    """Resamples of stories."""
+    steps: int = 10_000
+    """Environment steps of each training of the dqn, which learns at the largest size only; 0: no dqn."""
 
 
 def run(config: CopyAgentsConfig) -> dict[str, Any]:
-    """Both parts; writes and returns the tables."""
+    """Every shop at every size; writes and returns the tables."""
     config.out.mkdir(parents=True, exist_ok=False)
-    cells = []
-    for seed in range(config.seeds):
-        cells.append(shop_cell(config, seed))
-        print(f"shop {seed}: {json.dumps({k: round(v, 5) for k, v in cells[-1].items()})}", flush=True)
-    result: dict[str, Any] = {"shop": shop_table(cells), "cells": cells}
-    if config.path is not None:
-        result["headlines"] = headlines(config)
+    cells: list[dict[str, float]] = []
+    for seed in range(config.first_seed, config.first_seed + config.seeds):
+        cells += shop_cells(config, seed)
+        (config.out / "cells.json").write_text(json.dumps(cells, indent=1) + "\n", encoding="utf-8")
+    result = {"sizes": {size: size_table([c for c in cells if c["users"] == size]) for size in config.sizes}}
     (config.out / "copy_agents.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    text = markdown(result)
+    text = markdown(result["sizes"])
     (config.out / "copy_agents.md").write_text(text, encoding="utf-8")
     print(text)
     return {"out": str(config.out), **result}
 
 
-def shop_cell(config: CopyAgentsConfig, seed: int) -> dict[str, float]:
-    """True clicks a mail of each way to choose copy in one shop, and the share of decisions with the top style."""
-    size = float(np.hypot(config.a_sd, config.e_sd))
+def shop_cells(config: CopyAgentsConfig, seed: int) -> list[dict[str, float]]:
+    """One shop: for each size of its log, true clicks a mail of each way to choose, and what was estimated."""
     options = EmailOptions(
-        users=config.users, mails=config.mails, items=config.items, copies=config.copies, seed=seed,
-        style_sd=config.style_sd, base_sd=size,
+        users=max(config.sizes), mails=config.mails, items=config.items, copies=config.copies, seed=seed,
+        style_sd=config.style_sd, base_sd=float(np.hypot(config.a_sd, config.e_sd)),
     )  # fmt: skip
     raw = load_email(options=options)
+    truth, cells = EmailTruth.from_bytes(raw.extras), []
+    for size in config.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            base = Path(folder)
+            build(part_of(raw, size), BuildOptions(seed=seed, progress=False)).save(base / "data")
+            fit = FitOptions(seed=seed, segments=3, training=TrainConfig(threads=1))
+            world, judge = fit_worlds(base / "data", base / "world", fit, progress=False)
+        steps = config.steps if size == max(config.sizes) else 0
+        cells.append({"seed": seed, "users": size} | shop_values(world, judge, truth, steps, seed))
+        print(json.dumps({k: round(v, 4) for k, v in cells[-1].items()}), flush=True)
+    return cells
+
+
+def part_of(raw: RawTables, size: int) -> RawTables:
+    """The log of the first `size` users, who come in no order. Of a user it holds the segment alone, so that the
+    world's segments are those of the truth."""
     assert raw.users is not None
-    # What the shop records of a user is the segment alone, so that the world's segments are those of the truth.
-    raw.users = raw.users[["user_id", "segment"]]
-    with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder)
-        build(raw, BuildOptions(seed=seed, progress=False)).save(base / "data")
-        fit = FitOptions(seed=seed, segments=3, training=TrainConfig(epochs=5, threads=1))
-        world, judge = fit_worlds(base / "data", base / "world", fit, progress=False)
-    return shop_values(world, judge, EmailTruth.from_bytes(raw.extras))
+    users = raw.users.loc[: size - 1, ["user_id", "segment"]].reset_index(drop=True)
+    events = raw.events[raw.events["user_id"].isin(users["user_id"])].reset_index(drop=True)
+    return replace(raw, users=users, events=events)
 
 
-def shop_values(world: World, judge: World, truth: EmailTruth) -> dict[str, float]:
-    """Values by the truth of policies of `world` on the users of `judge`."""
+def shop_values(world: World, judge: World, truth: EmailTruth, steps: int, seed: int) -> dict[str, float]:
+    """Values by the truth of agents of `world` on the users of `judge`."""
     assert world.copy_effect is not None
-    best = world.copy_effect.at_mean()
-    alike = replace(best, segment_style=np.zeros_like(best.segment_style))
+    world = with_effect(world, world.copy_effect.at_mean())
     obs, user = _users(judge, truth)
-    style = np.append(world.copy_effect.copy_style, -1)[world.action_copy]
-    everything = np.arange(world.n_actions) > 0
     table = truth.click[user][:, _truth_action(world, truth)]
-    chosen, _ = _greedy(world, best, obs, everything)
-    held = [_greedy(world, alike, obs, everything & (style == s)) for s in range(len(best.styles))]
-    constant = [_value(table, actions) for actions, _ in held]
-    own = constant[int(np.argmax([told for _, told in held]))]
-    shares = np.bincount(style[chosen], minlength=len(best.styles)) / len(chosen)
-    copies = np.maximum(np.bincount(world.action_item[1:]), 1)
-    any_copy = (table[:, 1:] / copies[world.action_item[1:]]).sum(axis=1) / len(copies)
-    return {
-        "random item and copy": float(any_copy.mean()),
-        "best constant copy": own,
-        "best constant copy, by the truth": max(constant),
-        "best copy per item": _value(table, _greedy(world, alike, obs, everything)[0]),
-        "personalised copy": _value(table, chosen),
-        "optimum": float(table[:, 1:].max(axis=1).mean()),
-        "top style share": float(shares.max()),
-        "estimated e": float(world.copy_effect.notes["e(text)"]["size"]),
-        "estimated segment x style": float(world.copy_effect.notes["segment x style"].get("size", 0.0)),
+    style = styles_of(world)
+    told = [expected(w, obs) for w in (held_to(world, style == s) for s in range(style.max() + 1))]
+    own = int(np.argmax([values.max(axis=1).mean() for values in told]))
+
+    def value(choose: Choose, keep: NDArray[np.bool_]) -> tuple[float, Actions]:
+        actions = np.append(0, np.flatnonzero(keep))[choose(held_to(world, keep))]
+        return float(table[np.arange(len(table)), actions].mean()), actions
+
+    def greedy(held: World) -> Actions:
+        return np.asarray(expected(held, obs).argmax(axis=1) + 1, np.int64)
+
+    def dqn(held: World) -> Actions:
+        env = EnvOptions(reward="gross", candidates="all", w_click=1.0, reward_mode="expected")
+        policy = learn("dqn", held, TrainSettings(steps, seed, env), NullLog())
+        mask = np.broadcast_to(np.arange(held.n_actions) > 0, (len(obs), held.n_actions))
+        return policy.act(obs, mask, np.random.default_rng(seed))
+
+    constant = [value(greedy, style == s)[0] for s in range(style.max() + 1)]
+    free, chosen = value(greedy, style >= 0)
+    found = {
+        "constant copy, own choice": constant[own],
+        "constant copy, by the truth": max(constant),
+        "one copy per item": value(greedy, best_of_item(world))[0],
+        "free choice": free,
     }
+    if steps:
+        found["dqn, constant copy"] = value(dqn, style == own)[0]
+        found["dqn, free choice"] = value(dqn, style >= 0)[0]
+    shares = np.bincount(style[chosen]) / len(chosen)
+    segment = world.segment_of(REGISTRY["model-greedy"](world).part(obs, "profile"))
+    found |= _bounds(table, world.action_item, segment) | {"top style share": float(shares.max())}
+    shown = world.copy_effect.posterior["shown"]
+    return found | {"impressions a copy": float(shown.mean())} | recovered(world, table, segment, expected(world, obs))
 
 
-def _users(judge: World, truth: EmailTruth) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def styles_of(world: World) -> NDArray[np.int64]:
+    """(A,) style of each action's copy, -1 for none."""
+    assert world.copy_effect is not None
+    return np.append(world.copy_effect.copy_style, -1)[world.action_copy].astype(np.int64)
+
+
+def held_to(world: World, keep: NDArray[np.bool_]) -> World:
+    """The world with these actions (A,) alone, and action 0."""
+    kept = np.append(0, np.flatnonzero(keep))
+    return replace(world, action_item=world.action_item[kept], action_copy=world.action_copy[kept], path=None)
+
+
+def best_of_item(world: World) -> NDArray[np.bool_]:
+    """(A,) marks of each item's copy with the largest effect over all users."""
+    effect = world.copy_effect
+    assert effect is not None
+    value = np.append(effect.base + effect.segment_style.mean(axis=0)[effect.copy_style], -np.inf)[world.action_copy]
+    best = np.maximum.reduceat(value[1:], world.item_action_start[:-1] - 1)
+    return np.append(False, value[1:] == best[world.action_item[1:]])
+
+
+def expected(world: World, obs: NDArray[np.float32]) -> Floats:
+    """(n, A - 1) chance of a click that the world expects of each action but the first."""
+    policy = REGISTRY["model-greedy"](world, {"reward": "gross", "w_click": 1.0})
+    mask = np.ones((len(obs), world.n_actions), bool)
+    return np.asarray(policy.values(obs, mask)[:, 1:], np.float64)
+
+
+def _users(judge: World, truth: EmailTruth) -> tuple[NDArray[np.float32], Actions]:
     """Full observations of the judge's users, one each, and their rows in the truth."""
     _, rows = np.unique(judge.start.user_id, return_index=True)
     sim = Simulator(judge, len(rows), EnvOptions(candidates="all", observation="full"))
@@ -148,200 +200,89 @@ def _users(judge: World, truth: EmailTruth) -> tuple[NDArray[np.float32], NDArra
     return obs, np.array([index[name] for name in judge.start.user_id[rows].tolist()], np.int64)
 
 
-def _truth_action(world: World, truth: EmailTruth) -> NDArray[np.int64]:
+def _truth_action(world: World, truth: EmailTruth) -> Actions:
     """(A,) column of the truth of each action of the world."""
     column = {name: k for k, name in enumerate(truth.copy_id.tolist())}
     names = [*world.copies["copy_id"].to_pylist(), ""]
     return np.array([column[names[copy]] for copy in world.action_copy], np.int64)
 
 
-def _greedy(
-    world: World, effect: CopyEffect, obs: NDArray[np.float32], allowed: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], float]:
-    """Actions (n,) of the agent among those allowed, and the mean value that it expects of them."""
-    policy = REGISTRY["model-greedy"](with_effect(world, effect), {"reward": "gross", "w_click": 1.0})
-    value = np.where(allowed, policy.values(obs, np.broadcast_to(allowed, (len(obs), len(allowed)))), -np.inf)
-    return value.argmax(axis=1).astype(np.int64), float(value.max(axis=1).mean())
+def _bounds(table: Floats, action_item: NDArray[np.int32], segment: NDArray[Any]) -> dict[str, float]:
+    """What no agent is below or above. Users differ by region too, which the log does not hold."""
+    item = action_item[1:]
+    any_copy = (table[:, 1:] / np.bincount(item)[item]).sum(axis=1) / (item.max() + 1)
+    best = [table[segment == s, 1:].mean(axis=0).max() * (segment == s).mean() for s in np.unique(segment)]
+    return dict(zip(BOUNDS, (float(any_copy.mean()), float(sum(best)), float(table[:, 1:].max(axis=1).mean()))))
 
 
-def _value(table: Floats, action: NDArray[np.int64]) -> float:
-    return float(table[np.arange(len(table)), action].mean())
+def recovered(world: World, table: Floats, segment: NDArray[Any], told: Floats) -> dict[str, float]:
+    """What is lost to errors on items and on copies: values of free choice where the other part is the truth's.
 
-
-def shop_table(cells: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Over shops: each value as a multiple of the shop's best constant copy, and gains, with t intervals."""
-    ways = [name for name in cells[0] if name not in ("top style share", "estimated e", "estimated segment x style")]
-    of_constant = np.array([cell["best constant copy"] for cell in cells])
-    values = {way: np.array([cell[way] for cell in cells]) for way in ways}
-    found: dict[str, Any] = {
-        way: {
-            "clicks a mail": t_interval(values[way]).as_list(),
-            "of best constant": t_interval(values[way] / of_constant).as_list(),
-        }
-        for way in ways
-    }
-    personal = values["personalised copy"]
-    for rival in ("best constant copy", "best constant copy, by the truth", "best copy per item"):
-        found[f"personalised minus {rival}"] = t_interval(personal - values[rival]).as_list()
-    for name in ("top style share", "estimated e", "estimated segment x style"):
-        found[name] = t_interval(np.array([cell[name] for cell in cells])).as_list()
-    return found
-
-
-@dataclass(frozen=True)
-class Stories:
-    """Headlines of a world with true rates.
+    Also the correlation of true with estimated effects of copy within an item, and the slope of true on estimated (1:
+    neither attenuated nor exaggerated): of a + e, and of segment x style, what segments differ in beyond it.
 
     Args:
-        world: fitted on headline tests. rate: (A,) click rate of each action in held-out impressions. held: (A,) number
-            of these. obs, item: of each story with a start state, (n, size) and (n,).
+        told: (n, A - 1) chances that the world expects.
     """
-
-    world: World
-    rate: Floats
-    held: Floats
-    obs: NDArray[np.float32]
-    item: NDArray[np.int64]
-
-
-def headlines(config: CopyAgentsConfig) -> dict[str, Any]:
-    """Ways to choose among a story's headlines, by share of impressions counted: lift over the story's mean rate."""
-    assert config.path is not None
-    with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder)
-        build(load_headlines(str(config.path)), BuildOptions(progress=False)).save(base / "data")
-        options = FitOptions(start_states=20_000, training=TrainConfig(epochs=2, threads=1))
-        world, _ = fit_worlds(base / "data", base / "world", options, progress=False)
-        stories = held_out_stories(world, Dataset.load(base / "data", ("test",)))
-    table = []
-    for share in config.shares:
-        table.append(story_lifts(stories, share, config.bootstrap))
-        print(f"headlines, {share:.0%}: {json.dumps(table[-1])}", flush=True)
-    return {"stories": len(stories.item), "copy_label": world.meta["copy_label"], "by_share": table}
-
-
-def held_out_stories(world: World, test: Dataset) -> Stories:
-    """True rates from the test slice; the stories are those with a start state."""
-    events = test.events
-    copy = {name: k for k, name in enumerate(world.copies["copy_id"].to_pylist())}
-    row = events["copy_id"].astype(str).map(copy).to_numpy(np.int64)
-    weight, click = events["weight"].to_numpy(np.float64), events["click"].to_numpy(np.float64)
-    n, k = (np.bincount(row, w, len(copy)) for w in (weight, weight * click))
-    rate = np.append(k / np.maximum(n, 1.0), 0.0)[world.action_copy]
-    sim = Simulator(world, len(world.start), EnvOptions(observation="full"))
-    obs, _ = sim.reset(seed=0, start_rows=np.arange(len(world.start)))
-    item, first = np.unique(world.start.offer_item[world.start.offer_ptr[:-1]], return_index=True)
-    return Stories(world, rate, np.append(n, 0.0)[world.action_copy], obs[first], item.astype(np.int64))
-
-
-def story_lifts(stories: Stories, share: float, bootstrap: int) -> dict[str, Any]:
-    """Mean lift, with a bootstrap of stories, of each way to choose, from `share` of the logged impressions."""
-    world, effect = stories.world, stories.world.copy_effect
-    assert effect is not None
-    rng = np.random.default_rng([int(1e6 * share), 65])
-    full = [effect.posterior[name].astype(np.int64) for name in ("shown", "responses")]
-    got = rng.binomial(full[1], share)
-    shown = got + rng.binomial(full[0] - full[1], share)
-    ways: dict[str, Floats] = {}
-    for name in ("random", "best-by-count", "thompson-copy"):
-        policy = REGISTRY["best-by-count" if name == "random" else name](world)
-        policy.shown, policy.got = policy._of_copies(shown), policy._of_copies(got)
-        policy.refresh()
-        ways[name] = np.ones(world.n_actions) if name == "random" else policy.share.astype(np.float64)
-    counter = BestByCountPolicy(world)
-    prior = effect.posterior["prior"].astype(np.float64)  # a(text), cross-fitted by story
-    for name, mean in (("effect, e alone", np.zeros_like(prior)), ("effect, a and e", prior)):
-        value = posterior_mean(world, effect, shown, got, mean)
-        ways[name] = counter._best(np.append(value, 0.0)[world.action_copy][:, None])
-    if share == 1.0:
-        ways["model-greedy in its world"] = _through_the_world(stories)
-    lifts = {name: _lifts(stories, weights) for name, weights in ways.items()}
-    draws = np.random.default_rng(66).multinomial(
-        len(stories.item), np.full(len(stories.item), 1 / len(stories.item)), bootstrap
-    )
-    rows: dict[str, Any] = {"share": share, "impressions a headline": float(np.median(shown[full[0] > 0]))}
-    for name, lift in lifts.items():
-        rows[name] = _interval(lift, draws)
-    for rival in ("best-by-count", "thompson-copy"):
-        rows[f"a and e minus {rival}"] = _interval(lifts["effect, a and e"] - lifts[rival], draws)
-    return rows
-
-
-def posterior_mean(world: World, effect: CopyEffect, shown: Any, got: Any, prior: Floats) -> Floats:
-    """(C,) posterior mean of a + e from counts alone; the prior where nothing was counted."""
-    if not got.sum():
-        return prior
-    item = np.full(len(shown), -1, np.int64)
-    item[world.action_copy[1:]] = world.action_item[1:]
-    copy = np.concatenate([np.flatnonzero(got > 0), np.flatnonzero(shown > got)])
-    response = np.repeat([1.0, 0.0], [(got > 0).sum(), (shown > got).sum()])
-    weight = np.where(response > 0, got[copy], (shown - got)[copy]).astype(np.float64)
-    rate = got.sum() / shown.sum()
-    zero = np.zeros(len(copy), np.int64)
-    rows = Exposures(
-        copy, item[copy], zero, zero, zero, np.full(len(copy), np.log(rate / (1 - rate))), response, weight
-    )
-    # Like a(text), the size of e is what other stories, with all their impressions, taught.
-    known = {"base": float(effect.notes["e(text)"]["size"])} if prior.any() else None
-    found = fit_copies(rows, effect.copy_style.astype(np.int64), prior, (1, 1, len(effect.styles)), 0, known)
-    return np.asarray(found.mean["base"] + prior)
-
-
-def _through_the_world(stories: Stories) -> Floats:
-    """(A,) what `model-greedy`, with the posterior mean, shows of each story among `candidates="logged"`."""
-    world, chosen = stories.world, np.zeros(stories.world.n_actions)
-    assert world.copy_effect is not None
-    policy = REGISTRY["model-greedy"](with_effect(world, world.copy_effect.at_mean()))
-    for start in range(0, len(stories.item), _CHUNK):
-        item = stories.item[start : start + _CHUNK]
-        mask = (world.action_item[None, :] == item[:, None]) & (np.arange(world.n_actions) > 0)
-        chosen[policy.act(stories.obs[start : start + _CHUNK], mask, np.random.default_rng(0))] = 1.0
-    return chosen
-
-
-def _lifts(stories: Stories, weights: Floats) -> Floats:
-    """(n,) expected held-out rate of what is shown of each story over the mean rate of its headlines, less 1."""
-    world, found = stories.world, np.zeros(len(stories.item))
-    for k, item in enumerate(stories.item):
-        at = np.arange(world.item_action_start[item], world.item_action_start[item + 1])
-        at = at[stories.held[at] > 0]
-        rate, weight = stories.rate[at], weights[at]
-        if rate.sum() > 0:
-            weight = weight if weight.sum() > 0 else np.ones(len(at))
-            found[k] = (weight @ rate / weight.sum()) / rate.mean() - 1.0
+    item, groups = world.action_item[1:], np.unique(segment)
+    logit = [np.stack([_logit(x)[segment == s].mean(axis=0) for s in groups]) for x in (table[:, 1:], told)]
+    true, seen = (_within(x, item) for x in logit)
+    row, at = np.searchsorted(groups, segment), np.arange(len(table))
+    mixed = (_logit(told) - _within(_logit(told), item) + true[row], (logit[0] - true + seen)[row])
+    found = {name: float(table[at, x.argmax(axis=1) + 1].mean()) for name, x in zip(MIXED, mixed)}
+    pairs = {"a + e": (true.mean(axis=0), seen.mean(axis=0))}
+    pairs["segment x style"] = (true - true.mean(axis=0), seen - seen.mean(axis=0))
+    for name, (x, y) in pairs.items():
+        found[f"{name}, correlation"] = float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
+        found[f"{name}, slope"] = float((x * y).sum() / (y * y).sum())
     return found
 
 
-def _interval(values: Floats, draws: NDArray[np.int64]) -> list[float]:
-    means = draws @ values / len(values)
-    return [float(values.mean()), *(float(q) for q in np.quantile(means, [0.025, 0.975]))]
+def _logit(p: NDArray[Any]) -> Floats:
+    return np.asarray(np.log(p / (1 - p)), np.float64)
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """Both tables."""
+def _within(values: NDArray[Any], item: NDArray[np.int32]) -> Floats:
+    """(G, A - 1) values less their mean within the item."""
+    mean = np.stack([np.bincount(item, row) for row in values]) / np.bincount(item)
+    return np.asarray(values - mean[:, item], np.float64)
 
-    def told(values: Sequence[float | None]) -> str:
-        mean, low, high = values
-        return f"{mean:.4f}" if low is None else f"{mean:.4f} [{low:.4f}, {high:.4f}]"
 
-    lines = ["| way | true clicks a mail | of best constant copy |", "|---|---:|---:|"]
-    lines += [
-        f"| {way} | {told(row['clicks a mail'])} | {told(row['of best constant'])} |"
-        for way, row in result["shop"].items()
-        if isinstance(row, dict)
-    ]
-    lines += ["", *(f"{name}: {told(row)}" for name, row in result["shop"].items() if not isinstance(row, dict))]
-    if "headlines" in result:
-        rows = result["headlines"]["by_share"]
-        names = list(dict.fromkeys(name for row in rows for name in row if name != "share"))
-        lines += ["", "| lift over a random headline | " + " | ".join(f"{row['share']:.0%}" for row in rows) + " |"]
-        lines += ["|---|" + "---:|" * len(rows)]
-        for name in names:
-            cells = [
-                "" if name not in r else told(r[name]) if isinstance(r[name], list) else f"{r[name]:.0f}" for r in rows
-            ]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+def size_table(cells: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Over shops, t intervals: values as multiples of the best constant copy by the truth, gains in pairs within a shop
+    as shares of the rival, and the rest as it is."""
+    unit = np.array([cell["constant copy, by the truth"] for cell in cells])
+    values = {name: np.array([cell[name] for cell in cells]) for name in cells[0]}
+    ways = [*RIVALS["model-greedy"], FREE["model-greedy"], *RIVALS["dqn"], FREE["dqn"], *MIXED, *BOUNDS]
+    ways = [way for way in ways if way in values]
+    found: dict[str, Any] = {"values": {way: t_interval(values[way] / unit).as_list() for way in ways}, "gains": {}}
+    for agent, rivals in RIVALS.items():
+        for rival in (r for r in rivals if r in values):
+            gain = values[FREE[agent]] / values[rival] - 1
+            name = f"{FREE[agent]} over {rival.removeprefix('dqn, ')}"
+            found["gains"][name] = [*t_interval(gain).as_list(), int((gain > 0).sum()), len(gain)]
+    rest = [name for name in values if name not in (*ways, "seed", "users")]
+    return found | {"rest": {name: t_interval(values[name]).as_list() for name in rest}}
+
+
+def markdown(sizes: Mapping[int, Mapping[str, Any]]) -> str:
+    """One column a size of the log."""
+    lines = ["| users of the log | " + " | ".join(f"{size:,}" for size in sizes) + " |", "|---|" + "---:|" * len(sizes)]
+    for part in ("values", "gains", "rest"):
+        tables = [table[part] for table in sizes.values()]
+        for name in dict.fromkeys(name for table in tables for name in table):
+            lines.append(f"| {name} | " + " | ".join(_told(part, table.get(name)) for table in tables) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _told(part: str, value: Sequence[Any] | None) -> str:
+    if value is None:
+        return ""
+    scale, digits = (100, 1) if part == "gains" else (1, 0 if value[0] > 10 else 3)
+    sign = "+" if part == "gains" else ""
+    shown = [format(scale * v, f"{sign}.{digits}f") for v in value[:3] if v is not None]
+    unit, count = (" %", f", {value[3]} of {value[4]} shops") if part == "gains" else ("", "")
+    return f"{shown[0]}{unit}{count}" if len(shown) < 3 else f"{shown[0]}{unit} [{shown[1]}, {shown[2]}]{count}"
 
 
 if __name__ == "__main__":
