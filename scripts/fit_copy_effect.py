@@ -17,6 +17,7 @@ from recenv.data.sources.upworthy import TEST
 from recenv.data.sources.upworthy_arms import arms_table
 from recenv.generators.corpus import read_corpus
 from recenv.response.text_effect import Arms, fit, folds, held_out_scores, slope_and_noise, spread
+from recenv.response.text_embeddings import SentenceEmbedder
 from recenv.response.text_metrics import figures
 
 ATTRIBUTION = (
@@ -35,6 +36,8 @@ class CopyEffectConfig:
     """Folder for headlines.safetensors and headlines.json."""
     ridges: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0)
     """Ridge penalties to choose from."""
+    embeddings: Path | None = None
+    """Folder of a sentence encoder (transformers, safetensors) whose embeddings are features as well."""
     folds: int = 5
     """Folds of whole tests."""
     seed: int = 0
@@ -44,6 +47,9 @@ class CopyEffectConfig:
 def run(config: CopyEffectConfig) -> dict[str, Any]:
     """Fit; prints and returns the held-out figures."""
     arms, source = _arms(config.path)
+    embed = None if config.embeddings is None else SentenceEmbedder(config.embeddings)
+    if embed is not None:
+        arms = replace(arms, dense=embed(arms.texts))
     outer = folds(arms.test, config.folds, config.seed)
     score, chosen = np.zeros(len(arms.texts)), []
     for f in range(config.folds):
@@ -55,7 +61,7 @@ def run(config: CopyEffectConfig) -> dict[str, Any]:
         print(f"fold {f}: ridge {ridge:g}, slope {slope:.2f}", flush=True)
     found = figures(arms, score, seed=config.seed)
     ridge, slope, noise = _choose(arms, config)
-    whole = fit(arms, ridge)
+    whole = replace(fit(arms, ridge), embed=embed)
     lines = whole.score([line.text for line in read_corpus().lines])
     left, _ = slope_and_noise(arms, score)
     sd = spread(arms, score)

@@ -73,7 +73,10 @@ EXCEPT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((f"generators/{name}.py" for name in TORCH_GENERATORS), ("torch",)),
 }
 # file -> what it alone may import, and inside functions only: it works without the package
-LAZY: dict[str, tuple[str, ...]] = {"recenv/env/check.py": ("stable_baselines3",)}
+LAZY: dict[str, tuple[str, ...]] = {
+    "recenv/env/check.py": ("stable_baselines3",),
+    "recenv/response/text_embeddings.py": ("torch",),
+}
 BARE = ("recenv/__init__.py", "recenv/world.py", "recenv/start.py", "recenv/response/forward.py",
         "recenv/response/features.py", "recenv/response/copy_effect.py")  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from recenv.response.text_effect import (
     slope_and_noise,
     spread,
 )
+from recenv.response.text_embeddings import SentenceEmbedder
 from recenv.response.text_features import BUCKETS, FORM, form_features, ngram_features, without_slots
 from recenv.response.text_metrics import figures, pairs
 
@@ -155,3 +158,55 @@ def test_bad_arms_are_named_errors(change: dict[str, np.ndarray]) -> None:
     }  # fmt: skip
     with pytest.raises(InputError, match="arms"):
         Arms(("a", "b"), **(good | change))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny sentence encoder that knows WORDS, untrained, as `transformers` saves one."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    folder = tmp_path_factory.mktemp("encoder")
+    vocabulary = {word: k for k, word in enumerate(("[PAD]", "[UNK]", *WORDS))}
+    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(folder)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **sizes)
+    torch = pytest.importorskip("torch")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_embeddings_are_features_where_they_are_given(encoder: Path, tmp_path: Path) -> None:
+    embed = SentenceEmbedder(encoder)
+    vectors = embed(["winter river", "winter {product} river", "stone", ""])
+    assert vectors.shape == (4, embed.dimension)
+    np.testing.assert_allclose(np.linalg.norm(vectors[:3], axis=1), 1.0)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)  # slots are no part of the text
+    plain = planted(effect=0.5, noise=0.1)
+    arms = replace(plain, dense=embed(plain.texts))
+    made = replace(fit(arms, ridge=10.0), embed=embed)
+    assert made.form_mean.shape == (len(FORM) + embed.dimension,)
+    assert made.score(["winter stone"])[0] > made.score(["paper stone"])[0]
+    assert np.abs(made.weights[-embed.dimension :]).max() > 0
+
+    made.save(tmp_path)
+    card = json.loads((tmp_path / "headlines.json").read_text())
+    tensors = (tmp_path / "headlines.safetensors").read_bytes()
+    back = TextEffect.from_bytes(tensors, card, embed)
+    np.testing.assert_allclose(back.score(["winter stone"]), made.score(["winter stone"]), atol=1e-3)
+    with pytest.raises(ArtefactError, match="other features"):
+        TextEffect.from_bytes(tensors, card)
+
+
+def test_what_is_no_encoder_is_named(tmp_path: Path, encoder: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"no config\.json"):
+        SentenceEmbedder(tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(encoder, broken)
+    (broken / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(ArtefactError, match="cannot be loaded"):
+        SentenceEmbedder(broken)

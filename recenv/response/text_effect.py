@@ -30,6 +30,7 @@ from scipy.sparse.linalg import lsqr
 
 from recenv.core.artefacts import write_tensors
 from recenv.core.errors import ArtefactError, InputError
+from recenv.response.text_embeddings import Embedder
 from recenv.response.text_features import FORM, form_features, ngram_features
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,7 @@ class Arms:
     Attributes:
         texts: n texts. clicks, impressions: (n,) float64. group: (n,) int64, arms compared with each other.
         test: (n,) int64, the whole test of each arm: what is held out together.
+        dense: (n, d) float64, further features of the texts (sentence embeddings), if there are any.
     """
 
     texts: tuple[str, ...]
@@ -54,6 +56,7 @@ class Arms:
     impressions: Floats
     group: Ints
     test: Ints
+    dense: Floats | None = None
 
     def __post_init__(self) -> None:
         n = len(self.texts)
@@ -76,13 +79,14 @@ class Arms:
 
     @cached_property
     def features(self) -> tuple[csr_matrix, Floats]:
-        """N-gram and form features of the texts."""
-        return ngram_features(self.texts), form_features(self.texts)
+        """N-gram features of the texts; form features and `dense`."""
+        return ngram_features(self.texts), _joined(form_features(self.texts), self.dense)
 
     def take(self, rows: NDArray[Any]) -> Arms:
         """Some of the arms, their features not computed again."""
         texts = tuple(np.array(self.texts, dtype=object)[rows])
-        part = Arms(texts, self.clicks[rows], self.impressions[rows], self.group[rows], self.test[rows])
+        dense = None if self.dense is None else self.dense[rows]
+        part = Arms(texts, self.clicks[rows], self.impressions[rows], self.group[rows], self.test[rows], dense)
         grams, form = self.features
         part.__dict__["features"] = (grams[rows], form[rows])
         return part
@@ -93,11 +97,12 @@ class TextEffect:
     """The fitted model; `score` gives a(text).
 
     Attributes:
-        weights: (2 BUCKETS + len(FORM),) float32. form_mean, form_std: (len(FORM),) float32.
+        weights: (2 BUCKETS + len(FORM) + d,) float32. form_mean, form_std: (len(FORM) + d,) float32.
         center: score, before the slope, at which a(text) is 0. slope: what is left on held-out tests.
         noise_sd: standard deviation of e(text) within a test, the part that `score` does not tell.
         shop_scale: at most 1, what brings the spread of scores of shop lines down to that of held-out headlines.
         card: source, licence, figures on held-out tests; JSON-able.
+        embed: what makes the d further features, where the model was fitted on some.
     """
 
     weights: NDArray[np.float32]
@@ -108,12 +113,14 @@ class TextEffect:
     noise_sd: float
     shop_scale: float
     card: dict[str, Any]
+    embed: Embedder | None = None
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n,) a(text) in units of the response logit; slots are ignored."""
         if not len(texts):
             return np.zeros(0, np.float32)
-        return np.asarray(self.of_features(ngram_features(texts), form_features(texts)), np.float32)
+        dense = None if self.embed is None else self.embed(texts)
+        return np.asarray(self.of_features(ngram_features(texts), _joined(form_features(texts), dense)), np.float32)
 
     def for_shop(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n,) a(text) of shop lines: `score` times `shop_scale`."""
@@ -130,24 +137,27 @@ class TextEffect:
         arrays |= {"form_mean": self.form_mean, "form_std": self.form_std}
         write_tensors(folder / f"{name}.safetensors", arrays)
         card = self.card | {name: getattr(self, name) for name in NUMBERS} | {"form": list(FORM)}
+        if self.embed is not None:
+            card["embeddings"] = {"hash": self.embed.hash, "dimension": self.embed.dimension}
         text = json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def from_bytes(cls, tensors: bytes, card: dict[str, Any]) -> TextEffect:
+    def from_bytes(cls, tensors: bytes, card: dict[str, Any], embed: Embedder | None = None) -> TextEffect:
         """The inverse of `save`.
 
         Raises:
-            ArtefactError: a number or array is missing, or the features are others than this version's.
+            ArtefactError: a number or array is missing, or the features are others than this version's or `embed`'s.
         """
         try:
             arrays = load_tensors(tensors)
             center, slope, noise_sd, shop_scale = (float(card[name]) for name in NUMBERS)
             weights = arrays["weights"].astype(np.float32)
-            made = cls(weights, arrays["form_mean"], arrays["form_std"], center, slope, noise_sd, shop_scale, card=card)
+            form = (arrays["form_mean"], arrays["form_std"])
+            made = cls(weights, *form, center, slope, noise_sd, shop_scale, card, embed)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError("text effect", f"unreadable ({error})", "Fit the weights again") from error
-        if card.get("form") != list(FORM):
+        if card.get("form") != list(FORM) or card.get("embeddings", {}).get("hash") != getattr(embed, "hash", None):
             raise ArtefactError("text effect", "made for other features", "Fit the weights again")
         return made
 
@@ -222,6 +232,10 @@ def spread(arms: Arms, score: Floats) -> float:
     """Weighted standard deviation of scores within groups."""
     group, w = np.unique(arms.group, return_inverse=True)[1], 1.0 / arms.variance
     return float(np.sqrt(np.average(centred(score, w, group) ** 2, weights=w)))
+
+
+def _joined(form: Floats, dense: Floats | None) -> Floats:
+    return form if dense is None else np.hstack([form, dense])
 
 
 def _design(grams: csr_matrix, form: Floats, mean: NDArray[Any], std: NDArray[Any]) -> csr_matrix:
