@@ -30,7 +30,7 @@ from recenv.trust.measure_sessions import sessions
 from recenv.trust.summary import gate_lines, summary_lines, verdict_of
 from recenv.trust.support import JudgedPolicy, choices, support_gate
 from recenv.trust.tolerances import Tolerances
-from recenv.trust.transfer import replay_other, transfer_gates
+from recenv.trust.transfer import replay_other, transfer_gates, transfer_slices
 from recenv.variants import add_copies
 from recenv.world import World
 
@@ -224,7 +224,7 @@ def test_a_second_policys_log_is_judged_and_its_test_slice_left_alone(small_shop
     assert replayed.rows.shown.all()
     assert len(np.unique(replayed.rows.user)) > 200, "all its users, not the world's half"
     base = item_rate_baseline(replayed.rows, world.response.heads, world.n_items)
-    gates = transfer_gates(world, other, base, Tolerances(), 0)
+    gates = transfer_gates(transfer_slices(world, other, base), Tolerances(), 0)
     assert [gate.head for gate in gates] == ["click", "purchase"]
     assert all(gate.name == "transfer" and gate.verdict != "NOT MEASURED" for gate in gates)
     assert read_json(other / "meta.json")["test_reads"] == 0
@@ -274,7 +274,8 @@ def test_a_policy_is_looked_up_under_the_logged_one(held: tuple[World, HeldOut])
     mixed = support_gate(copy, found, _even([0, 12], copy), tol, 0)
     assert mixed.figure == pytest.approx(0.5, abs=0.1)
     assert mixed == support_gate(copy, found, _even([0, 12], copy), tol, 0)
-    item, chance, own = choices(copy, found, _even([0, 12], copy), 1e-3, 0)
+    item, chance, own, candidates = choices(copy, found, _even([0, 12], copy), 0.015, 0)
+    assert set(candidates.tolist()) == {15}
     assert set(item.tolist()) == {0, 12}
     np.testing.assert_array_equal(chance < 1e-3, item == 12)
     assert own == pytest.approx(3e-4, rel=0.01)

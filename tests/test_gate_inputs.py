@@ -117,6 +117,7 @@ def test_bad_session_statistics_are_named(name: str) -> None:
 
 
 X, USER = np.zeros((60, 2)), np.arange(60)
+MANY = np.full(60, 100)
 DRAWS = np.linspace(0, 1, 10)
 CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "features flat": (lambda: gates.two_sample(X[:, 0], X, USER, USER, TOL), "real features"),
@@ -135,9 +136,10 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown kind of draws": (lambda: gates.ranking({"a": (DRAWS, DRAWS)}, TOL, draws="runs"), "draws.*'runs'"),
     "value infinite": (lambda: gates.exploitation("a", (np.inf, 0.1), (1, 0.1), TOL), "value in the world"),
     "standard error below 0": (lambda: gates.exploitation("a", (1, 0.1), (1, -0.1), TOL), "value in the judge"),
-    "support above 1": (lambda: gates.support(np.full(60, 1.5), USER, TOL), r"probability\[0\]"),
-    "support of other length": (lambda: gates.support(np.zeros(5), USER, TOL), "one length"),
-    "support of nobody": (lambda: gates.support(np.zeros(0), USER[:0], TOL), "one length"),
+    "support above 1": (lambda: gates.support(np.full(60, 1.5), USER, MANY, TOL), r"probability\[0\]"),
+    "support of other length": (lambda: gates.support(np.zeros(5), USER, MANY, TOL), "one length"),
+    "support of nobody": (lambda: gates.support(np.zeros(0), USER[:0], MANY[:0], TOL), "one length"),
+    "support among nothing": (lambda: gates.support(np.zeros(60), USER, 0 * MANY, TOL), "candidates"),
     "changed of other length": (lambda: gates.leaked_future(a_slice(), TOL, changed=np.zeros(3)), "changed"),
     "changed all NaN": (lambda: gates.leaked_future(a_slice(), TOL, changed=np.full(N, np.nan)), "NaN everywhere"),
     "changed above 1": (lambda: gates.leaked_future(a_slice(), TOL, changed=np.full(N, 2.0)), r"outside \[0, 1\]"),

@@ -26,7 +26,7 @@ from recenv.trust.rollout import Rollout
 from recenv.trust.slices import PredictionSlice
 from recenv.trust.support import JudgedPolicy, support_gate
 from recenv.trust.tolerances import Tolerances
-from recenv.trust.transfer import transfer_gates
+from recenv.trust.transfer import transfer_gates, transfer_slices
 from recenv.world import World
 
 BASKET_BINS = 15
@@ -38,15 +38,15 @@ class AssessOptions:
 
     Args:
         seed: of roll-outs, bootstraps and draws. bootstraps: resamples of the figures by head. sessions: most held-out
-            sessions (or visits) rolled out. altered_users: most users whose future is altered.
-        tolerances: what each gate allows.
+            sessions (or visits) rolled out. tolerances: what each gate allows. altered_users: most users whose future
+            is altered (leaked_future).
     """
 
     seed: int = 0
     bootstraps: int = 200
     sessions: int = 6000
-    altered_users: int = 200
     tolerances: Tolerances = field(default_factory=Tolerances)
+    altered_users: int = 200
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -83,7 +83,7 @@ def assess(
     folder = Path(world_path)
     world = World.load(folder)
     # What can be refused is refused before the test slice is read: a read counts.
-    policy_gates(benchmark, world, options.tolerances, options.seed, evaluated)
+    early = policy_gates(benchmark, world, options.tolerances, options.seed, evaluated)
     check_same_data(world, Path(data))
     before = _before(folder)
     held = read_held_out(world, data, options.sessions, options.seed, progress)
@@ -91,12 +91,14 @@ def assess(
     replayed = Replay(held.rows, held.session, held.segment)
     slices = prediction_slices(world.response, replayed, base, "test")
     earlier = {s.head: s for s in prediction_slices(world.response, replayed, base, "validation")}
-    tol = replace(options.tolerances, family=max(options.tolerances.family, family(slices)))
-    gates = prediction_gates(slices, tol, options.seed, segment_names(world), earlier)
     rolled = _roll(world, held, options, sampler)
+    other = transfer_slices(world, other_data, base)
+    on_policies = sum(gate.verdict != g.NOT_MEASURED for gate in early) + (policy is not None)
+    tol = family(slices, options.tolerances, (1 if isinstance(rolled, str) else 4) + len(other) + on_policies)
+    gates = prediction_gates(slices, tol, options.seed, segment_names(world), earlier)
     gates += _session_gates(rolled, tol, options.seed)
     gates.append(_leaked_future(world, held, base, slices, rolled, tol, options))
-    gates += transfer_gates(world, other_data, base, tol, options.seed)
+    gates += transfer_gates(other, tol, options.seed)
     gates += policy_gates(benchmark, world, tol, options.seed, evaluated)
     gates.append(support_gate(world, held, policy, tol, options.seed))
     figures = quick_fidelity(world.response, held.rows, base, held.segment, "test", options.bootstraps, options.seed)

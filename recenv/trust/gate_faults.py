@@ -153,7 +153,7 @@ class Case:
             once("transfer", lambda: gates.transfer(inputs.other, tol), inputs.other),
             once("ranking", lambda: gates.ranking(inputs.values, tol), inputs.values),
             gates.exploitation("policy", *inputs.policy, tol),
-            gates.support(inputs.probability, users, tol),
+            gates.support(inputs.probability, users, np.full(len(users), ITEMS), tol),
             once(
                 "leaked_future",
                 lambda: gates.leaked_future(s, tol, inputs.simulated, inputs.changed),

@@ -238,14 +238,20 @@ def _nu(value: Value) -> float:
     return value[2] if len(value) == 3 else np.inf
 
 
-def support(probability: NDArray[Any], user: NDArray[Any], tol: Tolerances, policy: str = "") -> Gate:
-    """Share of the policy's actions whose probability under the logged policy is below `support_floor`.
+def support(
+    probability: NDArray[Any], user: NDArray[Any], candidates: NDArray[Any], tol: Tolerances, policy: str = ""
+) -> Gate:
+    """Share of the policy's actions whose probability under the logged policy is below `support_floor` / candidates.
+
+    A floor relative to even choice, since a probability of .001 is next to nothing among 5 items and five times the
+    even chance among 5,000.
 
     Args:
-        probability: (n,) in [0, 1], of the action that the policy took, under `logged`. user: (n,) int. policy: name.
+        probability: (n,) in [0, 1], of the action that the policy took, under `logged`. user: (n,) int.
+        candidates: (n,) number of actions that could have been taken. policy: name.
 
     Raises:
-        InputError: arrays of unequal length or empty, probabilities outside [0, 1], NaN.
+        InputError: arrays of unequal length or empty, probabilities outside [0, 1], NaN, fewer than 1 candidate.
     """
     if probability.ndim != 1 or probability.shape != user.shape or not len(user):
         raise InputError(
@@ -253,10 +259,14 @@ def support(probability: NDArray[Any], user: NDArray[Any], tol: Tolerances, poli
         )
     check_probability("probability", probability)
     check_ids("user", user)
+    if candidates.shape != user.shape or not (candidates >= 1).all():
+        raise InputError(
+            "support", "candidates are not one number of at least 1 a row", "Give how many could be shown."
+        )
     clusters = Clusters.of(user)
     if clusters.size < tol.min_users:
         return undecided("support", f"{clusters.size} users; no interval below {tol.min_users}.")
-    off = clusters.sums(probability < tol.support_floor, np.ones(len(user)))
+    off = clusters.sums(probability * candidates < tol.support_floor, np.ones(len(user)))
     value, psi = mean_of(off[:, :1], off[:, 1:])
     bands = simultaneous(value, psi, tol.gate_level)
     lines = [line("off the logs", value[0], bands.low[0], bands.high[0], (None, tol.max_unsupported), len(user))]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,13 +91,25 @@ def prediction_gates(
     found: list[g.Gate] = []
     for s in slices:
         found.append(g.power(s, tol))
-        if s.head != "leave":
-            found.append(g.discrimination(s, tol, seed))
-        found += [g.calibration_large(s, tol), g.calibration_deciles(s, tol, seed)]
-        if not s.head.endswith(UNSHOWN):
-            found += [g.calibration_segments(s, tol, seed, names), g.calibration_weeks(s, tol, seed)]
-            found += [g.item_rates(s, tol, seed), g.drift(s, tol, (earlier or {}).get(s.head), seed)]
+        judges: dict[str, Callable[[], g.Gate]] = {
+            "discrimination": partial(g.discrimination, s, tol, seed),
+            "calibration_large": partial(g.calibration_large, s, tol),
+            "calibration_deciles": partial(g.calibration_deciles, s, tol, seed),
+            "calibration_segments": partial(g.calibration_segments, s, tol, seed, names),
+            "calibration_weeks": partial(g.calibration_weeks, s, tol, seed),
+            "item_rates": partial(g.item_rates, s, tol, seed),
+            "drift": partial(g.drift, s, tol, (earlier or {}).get(s.head), seed),
+        }
+        found += [judges[name]() for name in judged(s)]
     return found
+
+
+def judged(s: PredictionSlice) -> tuple[str, ...]:
+    """Names of the gates with an interval that a slice is put to."""
+    if s.head.endswith(UNSHOWN):
+        return ("discrimination", "calibration_large", "calibration_deciles")
+    levels = ("calibration_large", "calibration_deciles", "calibration_segments", "calibration_weeks")
+    return (*(() if s.head == "leave" else ("discrimination",)), *levels, "item_rates", "drift")
 
 
 def segment_names(world: World) -> dict[int, str]:
@@ -103,6 +117,10 @@ def segment_names(world: World) -> dict[int, str]:
     return {k: f"segment {k}" for k in range(len(world.segment_centroids))}
 
 
-def family(slices: list[PredictionSlice]) -> int:
-    """Statistical gates judged together: eight a shown head, four one not shown, and eight on sessions and policies."""
-    return sum(4 if s.head.endswith(UNSHOWN) else 8 for s in slices) + 8
+def family(slices: list[PredictionSlice], tol: Tolerances, others: int = 0) -> Tolerances:
+    """`tol` with the number of gates that are judged together: those of the slices and `others` with an interval.
+
+    Never fewer than `tol.family`: a report with few gates is not judged more laxly than the gates' own study. What has
+    no interval is not counted (power, determinism).
+    """
+    return replace(tol, family=max(tol.family, sum(len(judged(s)) for s in slices) + others))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from recenv.core import rng
 from recenv.trust.held_out import HeldOut
 from recenv.trust.measure_stats import (
     REPEATS,
@@ -21,6 +22,12 @@ from recenv.trust.slices import PredictionSlice
 from recenv.trust.walk import STEPS, Plan, Tracks, Walked, plan, responses, walk
 from recenv.world import World
 
+HOW = (
+    "visits of held-out users drawn by lot; everything on offer is scored one visit ahead, from the state that the log "
+    "left before the visit. Only the drift of the state and what the world claims of itself come from visits simulated "
+    "one after another"
+)
+_DRAW = 62  # stream of random numbers
 _AGAIN = 40
 """Tracks walked a second time, on their own: their bytes must be those of the first walk."""
 
@@ -30,7 +37,7 @@ def visits(world: World, held: HeldOut, most: int, seed: int) -> Rollout | str:
     why = _cannot(held)
     if why:
         return why
-    tracks = _tracks(held, most)
+    tracks = _tracks(held, most, seed)
     way = plan(world, held, tracks, pairs=True)
     logged = walk(world, held, tracks, way, False, seed)
     simulated = walk(world, held, tracks, way, True, seed)
@@ -54,7 +61,7 @@ def visits(world: World, held: HeldOut, most: int, seed: int) -> Rollout | str:
         np.tile(user, REPEATS),
     )
     return Rollout(
-        how="held-out visits, everything on offer scored from the state before the visit",
+        how=HOW + _copies(way),
         stats=stats,
         independent=np.concatenate([_count(owner, alone, n) for _, alone, _ in draws]),
         real_features=features(world, real, top)[0],
@@ -77,18 +84,26 @@ def _cannot(held: HeldOut) -> str:
     return ""
 
 
-def _tracks(held: HeldOut, most: int) -> Tracks:
-    """Users' rows from their first held-out visit on, in the order of the start states, until `most` visits."""
+def _tracks(held: HeldOut, most: int, seed: int) -> Tracks:
+    """Users' rows from their first held-out visit on, users drawn by key, until `most` visits."""
     log, start = held.log, held.start
     first_row = {int(s): int(r) for s, r in zip(*np.unique(log.session, return_index=True))}
     ends = np.searchsorted(log.user, np.arange(log.n_users) + 1)
     begins = np.array([first_row[int(s)] for s in held.start_session])
     stop = ends[start.user]
     slots = np.array([len(np.unique(log.time[a:b][log.shown[a:b]])) for a, b in zip(begins, stop)])
-    kept = np.flatnonzero(np.cumsum(slots) - slots < most)
+    order = np.argsort(rng.bits(seed, _DRAW, start.user.astype(np.int64)), kind="stable")
+    kept = order[np.cumsum(slots[order]) - slots[order] < most]
     row = np.concatenate([np.arange(begins[k], stop[k]) for k in kept])
     ptr = np.concatenate([[0], np.cumsum(stop[kept] - begins[kept])])
     return Tracks(kept.astype(np.int64), row.astype(np.int64), ptr.astype(np.int64))
+
+
+def _copies(way: Plan) -> str:
+    """In words, which copies stood beside the items; nothing where the log holds none."""
+    if not (way.copy >= 0).any():
+        return ""
+    return f". With the logged copy where the log has one ({float((way.copy >= 0).mean()):.0%} of what was on offer)"
 
 
 def _first(tracks: Tracks, most: int) -> Tracks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,6 @@ def quick_verdict(
     """
     rates = item_rate_baseline(rows, world.response.heads, world.n_items)
     slices = prediction_slices(world.response, Replay(rows, session, segment), rates, split)
-    tol = tolerances or Tolerances()
-    gates = prediction_gates(slices, replace(tol, family=max(tol.family, family(slices))), seed, segment_names(world))
+    gates = prediction_gates(slices, family(slices, tolerances or Tolerances()), seed, segment_names(world))
     gates += [not_measured(name, GIVE) for name in UNMEASURED]
     return {"verdict": overall(gates), "gates": [gate.as_dict() for gate in gates]}

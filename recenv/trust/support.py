@@ -45,13 +45,15 @@ def support_gate(world: World, held: HeldOut, policy: JudgedPolicy | None, tol: 
     """
     if policy is None:
         return g.not_measured("support", GIVE)
-    item, chance, own = choices(world, held, policy, tol.support_floor, seed)
+    item, chance, own, candidates = choices(world, held, policy, tol.support_floor, seed)
     chosen = item >= 0
     if not chosen.any():
         return undecided("support", f"{policy.name} shows nothing in {len(item):,} held-out start states.")
-    gate = g.support(chance[chosen], held.start.user[chosen].astype(np.int64), tol, policy.name)
+    user = held.start.user[chosen].astype(np.int64)
+    gate = g.support(chance[chosen], user, candidates[chosen], tol, policy.name)
     told = f" One choice in each of {int(chosen.sum()):,} held-out start states; of what was logged itself "
-    told += f"{float(own.mean()):.1%} is as rare (by segment, below {tol.support_floor:g})."
+    told += f"{float(own.mean()):.1%} is as rare "
+    told += f"(by segment, below {tol.support_floor:g} of the even chance among {np.median(candidates):,.0f} items)."
     if (~chosen).any():
         told += f" In {int((~chosen).sum()):,} more it shows nothing, which is not judged."
     if world.n_copies:
@@ -61,19 +63,19 @@ def support_gate(world: World, held: HeldOut, policy: JudgedPolicy | None, tol: 
 
 def choices(
     world: World, held: HeldOut, policy: JudgedPolicy, floor: float, seed: int
-) -> tuple[NDArray[np.int64], Floats, Floats]:
+) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.int64]]:
     """What the policy shows first in each of S held-out start states.
 
     Returns:
         item (S,), -1 for nothing; its logged probability (S,), 1 for nothing; share of the logged policy's choices
-        there that lies below `floor` (S,).
+        there that lies below `floor` of the even chance (S,); number of items to choose from (S,).
     """
     n = len(held.start)
     # The environment knows no test split: within this copy of the world, held-out states stand as validation.
     copy = replace(world, start=replace(held.start, split=np.full(n, START_SPLITS.index("validation"), np.int8)))
     env = replace(policy.env, split="validation", observation=policy.observation, slate=1)
     segment = world.segment_of(held.start.packed["profile"])
-    item, chance, own = np.full(n, -1, np.int64), np.ones(n), np.zeros(n)
+    item, chance, own, count = np.full(n, -1, np.int64), np.ones(n), np.zeros(n), np.ones(n, np.int64)
     for first in range(0, n, _BLOCK):
         rows = np.arange(first, min(first + _BLOCK, n))
         sim = Simulator(copy, len(rows), env)
@@ -81,12 +83,13 @@ def choices(
         told = np.asarray(policy.choose(obs, sim.masks()), np.float64)
         item[rows] = world.action_item[_drawn(told, rng.uniform(seed, _CHOICE, held.start_session[rows]))]
         on_offer = offered(copy, rows) if sim.options.candidates == "logged" else np.ones((len(rows), world.n_items))
+        count[rows] = np.maximum(on_offer.sum(axis=1), 1)
         rate = world.logged_rates[segment[rows]].astype(np.float64) * on_offer
         rate /= np.maximum(rate.sum(axis=1, keepdims=True), 1e-300)
-        own[rows] = (rate * (rate < floor)).sum(axis=1)
+        own[rows] = (rate * (rate * count[rows, None] < floor)).sum(axis=1)
         shown = np.flatnonzero(item[rows] >= 0)
         chance[rows[shown]] = rate[shown, item[rows[shown]]]
-    return item, np.minimum(chance, 1.0), own
+    return item, np.minimum(chance, 1.0), own, count
 
 
 def _drawn(chance: Floats, u: Floats) -> NDArray[Any]:

@@ -23,7 +23,8 @@ class Tolerances:
     level: float = 0.95
     """Confidence of the whole family: all intervals of all gates hold together with at least this probability."""
     family: int = 16
-    """Statistical gates judged together; each gate gets the share (1 - level) / family of the error (Bonferroni)."""
+    """Gates with an interval that are judged together; each gets the share (1 - level) / family of the error
+    (Bonferroni). A report that judges more of them takes their number."""
     min_positives: int = 1000
     """Responses that the power gate asks for, and that each decile, segment and week is merged to."""
     floor_positives: int = 200
@@ -70,8 +71,9 @@ class Tolerances:
     """Share of a policy's value in its training world that the judge (or the off-policy value) does not confirm."""
     max_pessimism_gap: float = 0.35
     """Share of a policy's value in its training world that is gone in the pessimistic world."""
-    support_floor: float = 1e-3
-    """Probability under the logged policy below which an action counts as unsupported."""
+    support_floor: float = 0.1
+    """Share of the even chance (1 / number of items to choose from) below which an action's probability under the
+    logged policy counts as none: with 100 items on offer .1 is a probability of .001, with 5,000 one of .00002."""
     max_unsupported: float = 0.1
     """Share of a policy's actions that the logs do not support."""
     max_foresight: float = 0.05

@@ -15,26 +15,30 @@ from recenv.trust import gates as g
 from recenv.trust.fidelity import ItemRates
 from recenv.trust.gate_base import Gate
 from recenv.trust.measure import UNSHOWN, Replay, prediction_slices
+from recenv.trust.slices import PredictionSlice
 from recenv.trust.tolerances import Tolerances
 from recenv.world import World
 
 GIVE = "Give --other-data: tables logged by another policy over the same catalogue."
 
 
-def transfer_gates(
-    world: World, other: str | Path | None, item_rates: ItemRates, tol: Tolerances, seed: int
-) -> list[Gate]:
-    """One gate a head, on what the other log shows; its own test slice is left alone.
+def transfer_slices(world: World, other: str | Path | None, item_rates: ItemRates) -> list[PredictionSlice]:
+    """One slice a head, of what the other log shows; its own test slice is left alone. None without a log.
 
     Raises:
         InputError: the other log is the world's own, names items or columns that the world does not know, or has no
             impressions. ArtefactError: it is damaged.
     """
     if other is None:
-        return [g.not_measured("transfer", GIVE)]
+        return []
     replayed = replay_other(world, other)
     slices = [s for s in prediction_slices(world.response, replayed, item_rates, None) if s.head != "leave"]
-    return [g.transfer(s, tol, seed) for s in slices if not s.head.endswith(UNSHOWN)]
+    return [s for s in slices if not s.head.endswith(UNSHOWN)]
+
+
+def transfer_gates(slices: list[PredictionSlice], tol: Tolerances, seed: int) -> list[Gate]:
+    """One gate a slice of another policy's log; NOT MEASURED without one."""
+    return [g.transfer(s, tol, seed) for s in slices] or [g.not_measured("transfer", GIVE)]
 
 
 def replay_other(world: World, other: str | Path) -> Replay:

@@ -43,8 +43,8 @@ class Plan:
     Args:
         track, session, time, ordinal: (M,); ordinal counts a track's moments. begins: (M,) a session begins.
         slot: (M,) number of the slot from 1, 0 where nothing was shown. event_*: CSR, see `_events`.
-        pair_ptr: (M + 1,) CSR of what was on offer: item (P,), treat (P, 1 + E); root (click, or purchase where
-            clicks are unknown) and purchase (P,) as logged.
+        pair_ptr: (M + 1,) CSR of what was on offer: item (P,), copy (P,) that the log showed it with (-1: none, or not
+            shown), treat (P, 1 + E); root (click, or purchase where clicks are unknown) and purchase (P,) as logged.
     """
 
     track: NDArray[np.int64]
@@ -61,6 +61,7 @@ class Plan:
     event_response: NDArray[np.bool_]
     pair_ptr: NDArray[np.int64]
     item: NDArray[np.int32]
+    copy: NDArray[np.int32]
     treat: NDArray[np.float32]
     root: NDArray[np.bool_]
     purchase: NDArray[np.bool_]
@@ -166,7 +167,8 @@ def _offered(
     impression = np.flatnonzero(log.shown[row])
     if not pairs:
         none = np.zeros(0, bool)
-        return np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros((0, 1), np.float32), none, none
+        empty = np.zeros(0, np.int32)
+        return np.zeros(n + 1, np.int64), empty, empty, np.zeros((0, 1), np.float32), none, none
     if len(held.offer_item):
         number = np.where(slot > 0, np.searchsorted(held.offer_session, session), 0)
         count = np.where(slot > 0, np.diff(held.offer_ptr)[number], 0)
@@ -179,18 +181,27 @@ def _offered(
         item, treat = log.item[row[impression]], log.treat[row[impression]]
     key = np.repeat(np.arange(n), np.diff(ptr)) * world.n_items + item
     order = np.argsort(key, kind="stable")
+
+    def places(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Pair of each impression (numbers in `row`), and whether it is there."""
+        if not len(key):
+            return np.zeros(len(rows), np.int64), np.zeros(len(rows), bool)
+        wanted = of_row[rows] * world.n_items + log.item[row[rows]]
+        at = order[np.minimum(np.searchsorted(key, wanted, sorter=order), len(key) - 1)]
+        return at, key[at] == wanted
+
+    at, there = places(impression)
+    copy = np.full(len(key), -1, np.int32)
+    copy[at[there]] = log.copy[row[impression[there]]]
     found = []
     for response in (log.click, log.purchase):
-        yes = impression[response[row[impression]] == 1.0]
-        wanted = of_row[yes] * world.n_items + log.item[row[yes]]
-        at = np.minimum(np.searchsorted(key, wanted, sorter=order), max(len(key) - 1, 0))
+        at, there = places(impression[response[row[impression]] == 1.0])
         marks = np.zeros(len(key), bool)
-        if len(key):
-            marks[order[at[key[order[at]] == wanted]]] = True
+        marks[at[there]] = True
         found.append(marks)
     click, purchase = found
     # A purchase without a click counts as clicked, as in training.
-    return ptr, item, treat, click | purchase if "click" in world.responses else purchase, purchase
+    return ptr, item, copy, treat, click | purchase if "click" in world.responses else purchase, purchase
 
 
 def walk(world: World, held: HeldOut, tracks: Tracks, way: Plan, simulate: bool, seed: int) -> Walked:
@@ -199,6 +210,7 @@ def walk(world: World, held: HeldOut, tracks: Tracks, way: Plan, simulate: bool,
     state = held.start.state(spec, tracks.start)
     origin = held.start.state(spec, tracks.start)
     response = LearnedResponse(world, len(tracks.start))
+    response.segment[:] = held.segment[held.start.user[tracks.start]]
     out = Walked.empty(len(way.item))
     order = np.argsort(way.ordinal, kind="stable")
     ends = np.searchsorted(way.ordinal[order], np.arange(int(way.ordinal.max(initial=-1)) + 2))
@@ -238,8 +250,8 @@ def _score(
     rows, time = way.track[now], way.time[now]
     obs = observe(world.spec, state, rows, time, way.context[now])
     item = way.item[pair]
-    no_copy, first = np.full(len(pair), -1), np.ones(len(pair), np.int64)
-    told = response.predict(state, rows[owner], time[owner], obs[owner], item, no_copy, way.treat[pair], first)
+    first = np.ones(len(pair), np.int64)
+    told = response.predict(state, rows[owner], time[owner], obs[owner], item, way.copy[pair], way.treat[pair], first)
     root = told.purchase if told.click is None else told.click
     rest = told.purchase if told.click is not None else None
     assert root is not None
@@ -295,8 +307,8 @@ def _move(
         heads = ((CLICK, simulated.joint),) if "click" in world.responses else ()
         for kind, drawn in (*heads, (PURCHASE, simulated.bought)):
             hit = drawn[pair]
-            some = np.full(int(hit.sum()), -1, np.int32)
-            parts.append((owner[hit], way.item[pair[hit]], np.full(len(some), kind, np.int8), some))
+            kinds = np.full(int(hit.sum()), kind, np.int8)
+            parts.append((owner[hit], way.item[pair[hit]], kinds, way.copy[pair[hit]]))
     who, item, what, copy = (np.concatenate([part[k] for part in parts]) for k in range(4))
     order = np.lexsort((item, what, who))
     who, item, what, copy = who[order], item[order], what[order], copy[order]
