@@ -11,6 +11,7 @@ import numpy as np
 
 from recenv.agents import figures, report
 from recenv.agents.benchmark import BenchmarkSettings, Scores, run_jobs, summarise
+from recenv.agents.showcase import most_shown
 from recenv.agents.tracking import Board
 from recenv.agents.training import make_policy
 from recenv.core.errors import InputError
@@ -18,9 +19,12 @@ from recenv.core.runs import Run
 from recenv.core.verdict import REPORT
 from recenv.env.prepared import load_world
 from recenv.trust.summary import summary_lines, verdict_of
+from recenv.world import World
 
 EVENTS = "runs"
 """Folder of the TensorBoard runs, one a policy and seed."""
+SHOWN = 4
+"""Policies, the first of the table, whose texts and sessions are written out."""
 
 
 def benchmark(
@@ -52,6 +56,7 @@ def benchmark(
     scores = run_jobs(str(world), str(judge), settings, run.path / EVENTS, bar)
     result = summarise(str(world), str(judge), scores, settings)
     result["verdicts"] = [verdict_of(world), verdict_of(judge)]
+    result["most_shown"] = _most_shown(result, scores, load_world(judge))
     result["fidelity"] = _fidelity(world) + _fidelity(judge)
     run.write_json("benchmark.json", result)
     run.write_text("benchmark.md", report.markdown(result))
@@ -79,6 +84,16 @@ def _fidelity(world: str | Path) -> list[str]:
     return summary_lines(world) if (Path(world) / REPORT).is_file() else [verdict_of(world)]
 
 
+def _most_shown(result: dict[str, Any], scores: list[Scores], judge: World) -> list[dict[str, Any]]:
+    """Of the policies that stand first in the table."""
+    by_name = {score.name: score.results[0].judged.decisions for score in scores}
+    rows: list[dict[str, Any]] = []
+    for name in [row["agent"] for row in result["rows"]][:SHOWN]:
+        decisions = by_name[name]
+        rows += [] if decisions is None else most_shown(name, decisions, judge)
+    return rows
+
+
 def _page(result: dict[str, Any], scores: list[Scores], judge: str, events: Path) -> str:
     """The HTML page; its figures go to TensorBoard too."""
     world = load_world(judge)
@@ -95,5 +110,5 @@ def _page(result: dict[str, Any], scores: list[Scores], judge: str, events: Path
     for tag, figure in drawn.items():
         board.figure(tag, figure)
     board.close()
-    first = {score.name: score.results[0].judged.samples for score in ranked[:4]}
+    first = {score.name: score.results[0].judged.samples for score in ranked[:SHOWN]}
     return report.page(result, [figures.inline(figure) for figure in drawn.values()], first)

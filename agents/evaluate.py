@@ -51,6 +51,7 @@ class Evaluation:
             the world knows it), `click purchase revenue` (sampled), `expected_revenue unshown_revenue invalid left`.
         shown: (n_items,) times each item was shown. styles: (n_segments, n_styles) times each style was shown.
         style_names: names of the styles' columns. samples: some sessions as text.
+        decisions: (n_actions,) times each action was shown.
         copy_gain: gross value less that of the best constant style on the same items (`CopyTally`), over all episodes.
     """
 
@@ -63,6 +64,7 @@ class Evaluation:
     style_names: tuple[str, ...]
     samples: list[str] = field(default_factory=list)
     copy_gain: float | None = None
+    decisions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.length)
@@ -149,6 +151,7 @@ class _Run:
         self.shown = np.zeros(world.n_items, np.int64)
         self.styles = np.zeros((len(world.segment_centroids), len(names)), np.int64)
         self.tally = CopyTally(sim)
+        self.decisions = np.zeros(len(world.action_item), np.int64)
         self.texts: list[list[str]] = [[who(sim, row)] for row in range(self.samples)]
 
     def finish(self, tick: Callable[[int], object] | None) -> Evaluation:
@@ -158,7 +161,7 @@ class _Run:
             actions = np.zeros(sim.n, np.int64)
             actions[live] = self.policy.act(obs, mask, self.rng)
             outcome = sim.step(actions)
-            self._count(live, outcome)
+            self._count(live, actions[live], outcome)
             over = live[(outcome.terminated | outcome.truncated)[live]]
             if len(over):
                 self.number[over] += sim.n
@@ -167,9 +170,10 @@ class _Run:
                     tick(len(over))
         texts = ["\n".join(lines) for lines in self.texts]
         counts = (self.shown, self.styles, self.style_names)
-        return Evaluation(self.start_row, self.length, self.reward, self.totals, *counts, texts, self.tally.gain())
+        sums = (self.start_row, self.length, self.reward, self.totals)
+        return Evaluation(*sums, *counts, texts, self.tally.gain(), self.decisions)
 
-    def _count(self, live: NDArray[np.int64], outcome: Outcome) -> None:
+    def _count(self, live: NDArray[np.int64], actions: NDArray[np.int64], outcome: Outcome) -> None:
         info, number = outcome.info, self.number[live]
         self.start_row[number] = info["start_row"][live]
         self.length[number] += 1
@@ -179,6 +183,7 @@ class _Run:
                 self.totals.setdefault(name, np.zeros(self.n))[number] += info[name][live]
         item, copy = info["item"][live, 0], info["copy"][live, 0]
         np.add.at(self.shown, item[item >= 0], 1)
+        np.add.at(self.decisions, actions[item >= 0], 1)
         self._count_styles(live[item >= 0], copy[item >= 0], info)
         self.tally.add(live, item, copy, info)
         for row in range(self.samples):

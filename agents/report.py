@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recenv.agents.intervals import widest
+from recenv.agents.showcase import markdown_lines, page_part
 
 COLUMNS = (
     "policy",
@@ -27,7 +28,8 @@ _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:9
 p,li{max-width:70em}.wide{overflow-x:auto}
 table{border-collapse:collapse}
 td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}pre{background:#f6f6f6;padding:.8em;overflow-x:auto}img{max-width:100%}"""
+td:first-child,th:first-child,.texts td,.texts th{text-align:left}
+pre{background:#f6f6f6;padding:.8em;overflow-x:auto}img{max-width:100%}"""
 
 
 def interval_text(values: Sequence[float | None], signed: bool = False) -> str:
@@ -155,6 +157,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines.append("")
     for line in gain_lines(result):
         lines += [line, ""]
+    lines += markdown_lines(result.get("most_shown", []))
     lines += ["Assumed, not learned:", "", *(f"- {line}" for line in assumed_lines(result)), ""]
     lines += [*result.get("fidelity", []), ""]
     return "\n".join(lines)
@@ -179,6 +182,7 @@ def page(result: dict[str, Any], images: Sequence[str], samples: dict[str, list[
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>recenv benchmark</title>'
         f"<style>{_STYLE}</style></head><body>\n<h1>Benchmark</h1>\n{notes}"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n{gains}'
+        + page_part(result.get("most_shown", []))
         + "\n".join(images)
         + f"\n<h2>Assumed, not learned</h2>\n<ul>{assumed}</ul>\n<h2>Fidelity</h2>\n<pre>{fidelity}</pre>\n"
         + f"<h2>Sample sessions</h2>\n{texts}</body></html>\n"

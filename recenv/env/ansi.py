@@ -10,6 +10,7 @@ from recenv.core.render import render as render_copy
 if TYPE_CHECKING:
     from recenv.env.outcomes import Outcome
     from recenv.env.simulator import Simulator
+    from recenv.world import World
 
 
 def render_session(sim: Simulator, row: int, last: Outcome | None) -> str:
@@ -42,11 +43,17 @@ def what(sim: Simulator, item: int, copy: int) -> str:
     """The item's text and price, and the words that it is shown with."""
     if item < 0:
         return "nothing"
-    world = sim.world
+    name, style, words = wording(sim.world, item, copy)
+    text = f"{name} [{sim.world.items.column('item_id')[item].as_py()}]"
+    return text if copy < 0 else f'{text}, {style}: "{words}"'
+
+
+def wording(world: World, item: int, copy: int) -> tuple[str, str, str]:
+    """(name of the item, style, words as a shopper reads them); the last two empty where it is shown bare."""
     entry: dict[str, Any] = {name: world.items.column(name)[item].as_py() for name in world.items.column_names}
-    text = f"{entry.get('text') or entry['item_id']} [{entry['item_id']}]"
+    name = str(entry.get("text") or entry["item_id"])
     if copy < 0:
-        return text
+        return name, "", ""
     names = world.copies.column_names
     words = world.copies.column("text")[copy].as_py()
     style = world.copies.column("style")[copy].as_py() if "style" in names else None
@@ -54,7 +61,7 @@ def what(sim: Simulator, item: int, copy: int) -> str:
         filled = render_copy(words, entry, str(world.meta.get("currency") or ""))
     except InputError as error:
         filled = f"{words} (cannot be filled: {error.what})"
-    return f'{text}, {style or "no style"}: "{filled}"'
+    return name, style or "no style", filled
 
 
 def happened(sim: Simulator, row: int, info: dict[str, Any]) -> str:
