@@ -52,6 +52,14 @@ TAGS: dict[str, Tag] = {
     "copy/rejected": Tag("lines that the guardrails refused", "count"),
     "gan/generator_loss": Tag("loss of the copy generator; x axis updates", "nats"),
     "gan/discriminator_loss": Tag("loss of the copy discriminator; x axis updates", "nats"),
+    "gan/anchor_loss": Tag("maximum-likelihood part of the generator's loss; x axis updates", "nats per token"),
+    "gan/adversarial_loss": Tag("adversarial part of the generator's loss; x axis updates", "nats"),
+    "gan/discriminator_accuracy": Tag("P(a real held-out line scores above a generated one); x axis updates", "share"),
+    "gan/validation_nll": Tag("loss of validation lines; x axis updates", "nats per token"),
+    "gan/score": Tag("-validation_nll + bleu - self_bleu, which chooses the checkpoint; x axis updates", "1"),
+    "gan/bleu": Tag("likeness of samples to validation lines; x axis updates", "1"),
+    "gan/self_bleu": Tag("likeness of samples to each other; x axis updates", "1"),
+    "gan/distinct_2": Tag("distinct pairs of tokens in samples; x axis updates", "share"),
 }
 
 

@@ -1,0 +1,170 @@
+"""`gan`: a recurrent generator trained by maximum likelihood, then against a discriminator, with the same constraints,
+pools and files as the transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recenv.core.checks import check_seed
+from recenv.core.errors import ArtefactError, InputError
+from recenv.generators.constraints import constraints
+from recenv.generators.corpus import Line
+from recenv.generators.gan_board import GanBoard
+from recenv.generators.gan_config import GanConfig, line_config
+from recenv.generators.gan_networks import LineRNN
+from recenv.generators.gan_sample import draw
+from recenv.generators.gan_score import LineCheck
+from recenv.generators.gan_train import Adversary, Material
+from recenv.generators.torch_session import torch_session
+from recenv.generators.transformer import TransformerGenerator
+from recenv.generators.transformer_config import TransformerConfig
+from recenv.generators.transformer_data import Codec, Examples, set_aside
+from recenv.generators.transformer_files import load_weights, read_lines, read_settings
+from recenv.generators.transformer_fit import fit_model, held_out_perplexity
+from recenv.generators.transformer_sample import Plan
+from recenv.generators.vocabulary import Condition, Vocabulary
+
+FORMAT = "recenv-gan-1"
+PREFIX = len(Condition().controls())
+
+
+class GanGenerator(TransformerGenerator):
+    """Lines from a GRU that was trained by MLE and then with a discriminator.
+
+    Args:
+        slots, claims: as in `TransformerGenerator`. config: of the network, its training by MLE, and of sampling.
+        gan: of the adversarial phase.
+
+    Raises:
+        InputError: unknown slot, or `product` not among the slots.
+    """
+
+    name = "gan"
+
+    def __init__(
+        self,
+        slots: Iterable[str] = ("product", "size", "price"),
+        config: TransformerConfig | None = None,
+        claims: Iterable[str] | None = None,
+        gan: GanConfig | None = None,
+    ) -> None:
+        super().__init__(slots, config or line_config(), claims)
+        self.gan = gan or GanConfig()
+
+    def fit(
+        self,
+        rows: Sequence[Line],
+        validation: Sequence[Line] = (),
+        seed: int = 0,
+        progress: bool = True,
+        board: Path | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> dict[str, Any]:
+        """Train on `rows`; `validation` lines stop the MLE and choose the checkpoint of the adversarial phase. A tenth
+        of `rows` is set aside where there are none.
+
+        Args:
+            board: folder for TensorBoard curves and samples under `gan/`. until: asked at every check of the
+                adversarial phase whether to stop.
+
+        Returns:
+            lines, validation (counts), vocabulary, epochs, perplexity (of validation lines), history (of the MLE),
+            mle_perplexity (before the adversarial phase), gan (`Adversary.run`).
+
+        Raises:
+            InputError: no line, or fewer than 20 to set a tenth of aside; a loss of the MLE is not finite.
+        """
+        check_seed(seed)
+        lines, held = (list(rows), list(validation)) if validation else set_aside(rows)
+        if not lines or not held or (not validation and len(rows) < 20):
+            what = f"{len(rows)} lines to train on, {len(validation)} to stop by"
+            raise InputError("gan fit", what, "Give at least 20 lines, or lines of both")
+        with torch_session(seed, self.config.threads), GanBoard(board) as curves:
+            codec = Vocabulary.train(lines)
+            model = self._model(codec)
+            history = fit_model(model, lines, held, codec, self.config, seed, progress)
+            before = held_out_perplexity(model, held, codec, self.config)
+            material = self._material(codec, lines, held)
+            found = Adversary(model, material, self.gan, seed, curves).run(progress, until)
+            self._settle(model, codec, lines)
+            after = held_out_perplexity(model, held, codec, self.config)
+        return {
+            "lines": len(lines),
+            "validation": len(held),
+            "vocabulary": len(codec),
+            "epochs": len(history),
+            "history": history,
+            "mle_perplexity": before,
+            "perplexity": after,
+            "gan": found,
+        }
+
+    @classmethod
+    def load(cls, directory: Path) -> GanGenerator:
+        """The inverse of `save`.
+
+        Raises:
+            ArtefactError: a file is missing, changed, or of another format.
+        """
+        saved = read_settings(directory, FORMAT)
+        try:
+            config, gan = TransformerConfig(**saved["config"]), GanConfig(**saved["gan"])
+        except (KeyError, TypeError, InputError) as error:
+            raise ArtefactError(str(directory), f"settings cannot be read ({error})", "Fit it again") from error
+        made = cls(saved["slots"], config, saved["claims"], gan)
+        codec = Vocabulary.from_json(saved["vocabulary"])
+        with torch_session(0, config.threads):
+            model = made._model(codec)
+            load_weights(model, directory / "model.safetensors")
+        made._settle(model, codec, read_lines(saved))
+        if made.hash != saved["hash"]:
+            raise ArtefactError(str(directory), "weights or settings were changed after saving", "Fit it again")
+        return made
+
+    def _model(self, codec: Codec) -> LineRNN:
+        c = self.config
+        return LineRNN(len(codec), c.width, c.layers, PREFIX, c.dropout)
+
+    def _material(self, codec: Vocabulary, lines: Sequence[Line], held: Sequence[Line]) -> Material:
+        examples, checked = (Examples(x, codec, self.config) for x in (lines, held))
+        return Material(
+            batch=examples.batch,
+            count=len(lines),
+            validation=checked.batch(range(len(held)), None),
+            check=LineCheck(checked, barred_logits(codec), self.gan.samples, self.config.max_tokens),
+            # Real lines have rare words hidden, so generated ones may hide words too: else that would tell them apart.
+            barred=barred_logits(codec, hidden=True),
+            end=codec.end,
+            pad=codec.pad,
+            unknown=codec.unknown,
+            length=self.config.max_tokens,
+        )
+
+    def _sample(self, plan: Plan, count: int, temperature: float, constrained: bool) -> list[tuple[str, bool]]:
+        codec, chain = self.codec, None
+        if constrained:
+            slots = list(codec.slots.values())
+            needed = [codec.slots[slot] for slot in sorted(plan.group.always)]
+            chain = constraints(plan.allowed(codec), len(codec), slots, needed, codec.end, PREFIX, self._beside)
+        prefix = torch.tensor([codec.prefix(plan.condition)] * count)
+        barred = barred_logits(codec)
+        ids = draw(self.model, prefix, self.config.max_tokens, barred, codec.end, codec.pad, temperature, chain)
+        return [(codec.decode(row), codec.end in row) for row in ids.tolist()]
+
+    def _settings(self) -> dict[str, Any]:
+        return super()._settings() | {"format": FORMAT, "gan": asdict(self.gan)}
+
+
+def barred_logits(codec: Codec, hidden: bool = False) -> Tensor:
+    """(V,) -inf for control tokens, padding and, unless `hidden`, the unknown token; 0 for the others."""
+    found = torch.zeros(len(codec))
+    found[sorted((codec.controls | {codec.pad, codec.unknown}) - {codec.end})] = float("-inf")
+    if hidden and codec.unknown >= 0:
+        found[codec.unknown] = 0.0
+    return found
