@@ -40,6 +40,7 @@ class TuningConfig:
     Attributes:
         rounds: of sampling and learning. samples: lines drawn a style and round. keep: share of them, the best that
             pass the guard, that rejection sampling learns from. epochs: passes over them and the training lines.
+        fresh: share of a pass that kept lines have (each is repeated as often as that takes), training lines the rest.
         learning_rate: AdamW's. leash: beta, reward lost per nat by which a line is likelier than under the base model.
         batch: lines a style and step of the policy gradient; `rounds` are its steps. temperature: of sampling.
         judged: lines a style on which the gate measures. more_alike: most rise of self-BLEU.
@@ -50,6 +51,7 @@ class TuningConfig:
     samples: int = 64
     keep: float = 0.25
     epochs: int = 6
+    fresh: float = 0.5
     learning_rate: float = 3e-4
     leash: float = 0.1
     batch: int = 16
@@ -66,6 +68,8 @@ class TuningConfig:
         check_whole("judged", self.judged, 2)
         if not 0.0 < self.keep <= 1.0:
             raise InputError("option keep", f"{self.keep}", "Give a share above 0, at most 1.")
+        if not 0.0 < self.fresh < 1.0:
+            raise InputError("option fresh", f"{self.fresh}", "Give a share between 0 and 1.")
         if self.learning_rate <= 0 or self.temperature <= 0 or min(self.leash, self.more_alike, self.less_safe) < 0:
             raise InputError("TuningConfig", "a rate, leash or limit is out of range", "Give positive numbers.")
 
@@ -170,7 +174,8 @@ def rejection_tune(
             model = twin(tuned.model)
             for parameter in model.parameters():
                 parameter.requires_grad_(True)
-            rows = [*generator.known.lines, *best]
+            repeats = round(config.fresh / (1.0 - config.fresh) * len(generator.known.lines) / len(best))
+            rows = [*generator.known.lines, *best * max(1, repeats)]
             fit_model(model, rows, [], generator.codec, options, seed + k, progress=False)
             tuned = generator.with_model(model)
         history.append({"round": k, "kept": len(best), "kept_reward": reward})

@@ -23,12 +23,23 @@ from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.tuning import Measured, TuningConfig, judge, own_guard, reinforce_tune, rejection_tune
 
 LINES = [line for line in read_corpus().lines if line.style in ("plain", "question", "urgency")]
-FAST = TuningConfig(rounds=1, samples=40, epochs=3, judged=40, batch=24, learning_rate=2e-3)
+FAST = TuningConfig(rounds=1, samples=60, epochs=4, judged=80, batch=24, learning_rate=2e-3)
 
 
 @pytest.fixture(scope="module")
 def base() -> TransformerGenerator:
-    config = TransformerConfig(width=32, layers=1, heads=2, epochs=30, learning_rate=4e-3, slack=2.0)
+    # Trained until it writes lines that its own guard passes: a third of them, or there is nothing to choose from.
+    config = TransformerConfig(
+        width=48,
+        layers=1,
+        heads=2,
+        epochs=40,
+        learning_rate=4e-3,
+        dropout=0.1,
+        word_drop=0.05,
+        rare_drop=0.1,
+        slack=9.0,
+    )
     made = TransformerGenerator(config=config)
     made.fit(LINES, LINES[::8], seed=0, progress=False)
     return made
@@ -50,15 +61,16 @@ def test_rejection_sampling_learns_what_is_rewarded(base: TransformerGenerator) 
     weights = base.hash
     tuned, gate = rejection_tune(base, behind, LAX, seed=1)
     assert gate.accepted
+    # +.12 to +.25 over seeds; the standard error of the difference is .045.
     assert gate.after.reward > gate.before.reward + 0.03
     assert tuned.hash != base.hash == weights
-    assert gate.history[0]["kept_reward"] == 1.0
+    assert gate.history[0]["kept_reward"] > gate.before.reward + 0.2
     again, _ = rejection_tune(base, behind, LAX, seed=1)
     assert again.hash == tuned.hash
 
 
 def test_reinforce_learns_what_is_rewarded_and_the_leash_holds_it(base: TransformerGenerator) -> None:
-    steps = replace(LAX, rounds=12)
+    steps = replace(LAX, rounds=8)
     tuned, free = reinforce_tune(base, behind, replace(steps, leash=0.0), seed=1)
     _, held = reinforce_tune(base, behind, replace(steps, leash=20.0), seed=1)
     assert free.after.reward > free.before.reward + 0.05
@@ -71,9 +83,10 @@ def test_reinforce_learns_what_is_rewarded_and_the_leash_holds_it(base: Transfor
 
 def test_the_gate_refuses_a_model_that_says_one_thing_again_and_again(base: TransformerGenerator) -> None:
     def hacked(lines: Sequence[Line]) -> NDArray[np.float64]:
-        return np.array([-len(line.text) for line in lines], np.float64)
+        """The shortest line that names the product: one line wins for all styles."""
+        return np.array([-len(x.text) if x.text.count("{product}") == 1 else -200 for x in lines], np.float64)
 
-    config = replace(FAST, rounds=40, leash=0.0, learning_rate=1e-2)
+    config = replace(FAST, rounds=24, batch=16, judged=40, leash=0.0, learning_rate=5e-3)
     kept, gate = reinforce_tune(base, hacked, config, seed=0, guard=everything)
     assert gate.after.reward > gate.before.reward
     assert not gate.accepted
@@ -111,7 +124,7 @@ def test_the_own_guard_knows_slots_claims_and_grammar(base: TransformerGenerator
     "options",
     [
         {"rounds": 0}, {"samples": 0}, {"keep": 0.0}, {"keep": 1.1}, {"leash": -1.0}, {"temperature": 0.0},
-        {"learning_rate": 0.0}, {"judged": 1}, {"more_alike": -0.1}, {"batch": 1.5},
+        {"learning_rate": 0.0}, {"judged": 1}, {"more_alike": -0.1}, {"batch": 1.5}, {"fresh": 1.0},
     ],
 )  # fmt: skip
 def test_bad_options_are_named(options: dict[str, Any]) -> None:

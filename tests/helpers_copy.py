@@ -1,0 +1,20 @@
+"""One small transformer on the seed corpus, fitted once a process: most of what a test of copy costs is fitting."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from recenv.generators.corpus import read_corpus
+from recenv.generators.transformer import TransformerGenerator
+from recenv.generators.transformer_config import TransformerConfig
+
+TINY = TransformerConfig(width=32, layers=1, heads=2, epochs=25, batch=32, learning_rate=4e-3, pool=48, blocks=3)
+TRAIN, HELD = read_corpus().split()
+
+
+@lru_cache(maxsize=1)
+def fitted() -> TransformerGenerator:
+    """With all styles and the slots that most shops have; not to be changed."""
+    made = TransformerGenerator(slots=("product", "size", "price", "was_price"), config=TINY)
+    made.fit(TRAIN, HELD, seed=1, progress=False)
+    return made
