@@ -30,6 +30,6 @@ def test_boosting_stops_on_the_validation_slice() -> None:
         rows = made(flip)
         item = np.zeros((len(rows), 1), np.float32)
         test = rows.of("validation")
-        p = gradient_boosting(rows, item, test, item[: len(test)], "click", Boosting(iterations=60), 0)
+        p = gradient_boosting(rows, item, test, item[: len(test)], "click", Boosting(iterations=60, leaf=20), 0)
         spread.append(len(np.unique(np.round(p, 6))))
-    assert spread[1] < spread[0] / 3  # one that stopped on its own training rows would not notice: it learns the same
+    assert spread[1] < spread[0] / 2  # one that stopped on its own training rows would not notice: it learns the same
