@@ -64,9 +64,13 @@ def run(config: DemoConfig) -> dict[str, Any]:
         print(
             "  It stops nothing here, and goes into every table and bundle below (docs/verdicts.md says what it means)."
         )
-    with _step("4/7 copy variants (their effect is assumed: these logs hold no copy)"):
-        copy = make_copy.run(make_copy.CopyConfig(world=world, out=copied, seed=config.seed))
-        print("\n".join(f"  {line}" for line in copy["samples"]))
+    with _step("4/7 copy variants by a transformer and a GAN (their effect is assumed: these logs hold no copy)"):
+        copy = make_copy.run(
+            make_copy.CopyConfig(
+                world=world, out=copied, generator=("transformer", "gan"), variants=3, show=12, seed=config.seed
+            )
+        )
+        print(f"  lines by generator: {copy['generators']}")
     with _step("5/7 train agents in the world, compare them in the judge's world"):
         table = benchmark.run(
             benchmark.BenchmarkConfig(

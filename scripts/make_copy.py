@@ -28,8 +28,8 @@ class CopyConfig:
 
     world: Path
     """Folder of the world."""
-    generator: str = "templates"
-    """Where the lines come from."""
+    generator: tuple[str, ...] = ("templates",)
+    """Where the lines come from; several share the lines of an item. Templates fill what neural ones leave open."""
     checkpoint: Path | None = None
     """Folder of a saved generator of that kind; without it the generator trains itself on the seed corpus."""
     variants: int = 3
@@ -78,9 +78,9 @@ def run(config: CopyConfig) -> dict[str, Any]:
     currency = str(world.meta.get("currency", ""))
     items, evidence = _evidence(world, config.evidence)
     made = write_copies(
-        _generator(config), items, config.variants, config.seed, currency,
+        _generators(config), items, config.variants, config.seed, currency,
         styles=config.styles, channel=config.channel, temperature=config.temperature,
-        gap=None if config.generator == "templates" else make_generator("templates", config.slots),
+        gap=None if "templates" in config.generator else make_generator("templates", config.slots),
     )  # fmt: skip
     unfit = [v for v in made.kept if v.status not in ADMITTED]
     waiting = [*made.waiting, *unfit]
@@ -110,14 +110,21 @@ def run(config: CopyConfig) -> dict[str, Any]:
     }
 
 
-def _generator(config: CopyConfig) -> Generator:
+def _generators(config: CopyConfig) -> list[Generator]:
+    if len(set(config.generator)) != len(config.generator):
+        raise InputError("option generator", f"{' '.join(config.generator)} names one twice", "Name each once")
+    if config.checkpoint is not None and len(config.generator) != 1:
+        raise InputError("option checkpoint", f"with {len(config.generator)} generators", "Name the one it is of")
     if config.checkpoint is not None:
-        return load_generator(config.generator, config.checkpoint)
-    generator = make_generator(config.generator, config.slots)
+        return [load_generator(config.generator[0], config.checkpoint)]
+    return [_fitted(make_generator(name, config.slots), config.seed) for name in config.generator]
+
+
+def _fitted(generator: Generator, seed: int) -> Generator:
     if not getattr(generator, "fitted", True):
         train, held_out = read_corpus().split()
-        print(f"training {config.generator} on {len(train)} lines, {len(held_out)} held out")
-        generator.fit(train, held_out, config.seed)
+        print(f"training {generator.name} on {len(train)} lines, {len(held_out)} held out")
+        generator.fit(train, held_out, seed)
     return generator
 
 
