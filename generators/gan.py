@@ -3,6 +3,7 @@ pools and files as the transformer."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +20,8 @@ from recenv.generators.gan_board import GanBoard
 from recenv.generators.gan_config import GanConfig, line_config
 from recenv.generators.gan_networks import LineRNN
 from recenv.generators.gan_sample import draw
-from recenv.generators.gan_score import LineCheck
-from recenv.generators.gan_train import Adversary, Material
+from recenv.generators.gan_score import LineCheck, Material
+from recenv.generators.gan_train import Adversary
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
@@ -105,6 +106,27 @@ class GanGenerator(TransformerGenerator):
             "gan": found,
         }
 
+    def played(
+        self, gan: GanConfig, validation: Sequence[Line], seed: int = 0, until: Callable[[], bool] | None = None
+    ) -> tuple[GanGenerator, dict[str, Any]]:
+        """(a copy after a further adversarial phase, its report): several from one MLE can be compared.
+
+        Raises:
+            InputError: not fitted, or no validation line.
+        """
+        self._check_fitted()
+        check_seed(seed)
+        if not validation:
+            raise InputError("gan", "no validation line", "Give lines that nothing trained on")
+        made, lines = copy.copy(self), list(self.known.lines)
+        made.gan = gan
+        with torch_session(seed, self.config.threads), GanBoard(None) as curves:
+            model, codec = copy.deepcopy(self.model), self.codec
+            material = made._material(codec, lines, validation)
+            report = Adversary(model, material, gan, seed, curves).run(False, until)
+            made._settle(model, codec, lines)
+        return made, report
+
     @classmethod
     def load(cls, directory: Path) -> GanGenerator:
         """The inverse of `save`.
@@ -131,7 +153,7 @@ class GanGenerator(TransformerGenerator):
         c = self.config
         return LineRNN(len(codec), c.width, c.layers, PREFIX, c.dropout)
 
-    def _material(self, codec: Vocabulary, lines: Sequence[Line], held: Sequence[Line]) -> Material:
+    def _material(self, codec: Codec, lines: Sequence[Line], held: Sequence[Line]) -> Material:
         examples, checked = (Examples(x, codec, self.config) for x in (lines, held))
         return Material(
             batch=examples.batch,
@@ -142,7 +164,6 @@ class GanGenerator(TransformerGenerator):
             barred=barred_logits(codec, hidden=True),
             end=codec.end,
             pad=codec.pad,
-            unknown=codec.unknown,
             length=self.config.max_tokens,
         )
 

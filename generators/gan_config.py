@@ -21,7 +21,7 @@ class GanConfig:
         anchor: share a of the MLE loss in every generator step: a L_MLE + (1 - a) L_adversarial.
         batch: lines a step, of each kind. generator_rate, critic_rate: Adam's.
         critic_width: length of the discriminator's vectors. critic_dropout: share of its activations hidden in
-            training. critic_hide: share of words hidden from it in training, real and generated lines alike.
+            training.
         critic_accuracy: pair accuracy on validation lines at which its own training ends.
         critic_steps: most steps of its own training. critic_updates: its steps for each of the generator.
         discount: of later rewards (policy gradient). clip: most log-odds that one token earns (policy gradient).
@@ -33,23 +33,22 @@ class GanConfig:
     """
 
     adversarial: str = "policy-gradient"
-    steps: int = 240
+    steps: int = 120
     anchor: float = 0.5
     batch: int = 32
     generator_rate: float = 3e-4
-    critic_rate: float = 2e-3
-    critic_width: int = 128
-    critic_dropout: float = 0.3
-    critic_hide: float = 0.1
-    critic_accuracy: float = 0.65
-    critic_steps: int = 160
+    critic_rate: float = 3e-3
+    critic_width: int = 64
+    critic_dropout: float = 0.0
+    critic_accuracy: float = 0.7
+    critic_steps: int = 240
     critic_updates: int = 1
     discount: float = 0.7
     clip: float = 3.0
     gumbel_temperature: float = 1.0
     every: int = 20
     samples: int = 200
-    patience: int = 6
+    patience: int = 4
     divergence: float = 0.5
     rollbacks: int = 3
     average: float = 0.9
@@ -65,7 +64,7 @@ class GanConfig:
             check_whole(name, getattr(self, name))
         for name in ("batch", "samples"):
             check_whole(name, getattr(self, name), 2)
-        for name in ("critic_dropout", "critic_hide", "average"):
+        for name in ("critic_dropout", "average"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise InputError(f"option {name}", f"{getattr(self, name)}", "Give a share from 0 to below 1.")
         if not 0.0 < self.anchor <= 1.0:

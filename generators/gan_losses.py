@@ -1,4 +1,4 @@
-"""Losses of the sequence GAN. All lines are (B, T) ids, masks (B, T) float, log-odds (B, T)."""
+"""Losses of the sequence GAN. Lines are (B, T) ids, masks (B, T) float, parts of log-odds (B, T)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from torch.nn.functional import softplus
 from recenv.generators.gan_networks import LineRNN, PatchCritic, line_mask, line_score
 
 
-def critic_loss(real: Tensor, real_mask: Tensor, fake: Tensor, fake_mask: Tensor, relativistic: bool) -> Tensor:
-    """Of log-odds. Relativistic: - mean log s(D(real) - D(fake)) of whole lines (Jolicoeur-Martineau, "The relativistic
-    discriminator", ICLR 2019, section 4.1); else the cross-entropy of every token."""
+def critic_loss(real: Tensor, fake: Tensor, relativistic: bool) -> Tensor:
+    """Of log-odds (B,) of lines: their cross-entropy, or relativistic, - mean log s(D(real) - D(fake)).
+
+    (Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019, section 4.1.)
+    """
     if relativistic:
-        return softplus(line_score(fake, fake_mask) - line_score(real, real_mask)).mean()
-    right = (softplus(-real) * real_mask).sum() / real_mask.sum()
-    return (right + (softplus(fake) * fake_mask).sum() / fake_mask.sum()) / 2
+        return softplus(fake - real).mean()
+    return (softplus(-real).mean() + softplus(fake).mean()) / 2
 
 
 def returns(odds: Tensor, mask: Tensor, discount: float, clip: float) -> Tensor:
-    """(B, T) discounted sums R_t = sum_k discount^k r_(t+k) of the rewards r_t = clip(odds_t): what the discriminator
-    says of the tokens up to t."""
+    """(B, T) discounted sums R_t = sum_k discount^k r_(t+k) of the rewards r_t = clip(odds_t): what token
+    t adds to the discriminator's log-odds."""
     rewards = odds.clamp(-clip, clip) * mask
     found, total = [], torch.zeros(len(odds))
     for t in range(odds.shape[1] - 1, -1, -1):

@@ -64,7 +64,7 @@ class LineRNN(PreTrainedModel):
 
 
 class PatchCritic(nn.Module):
-    """Discriminator: log-odds that the last tokens at each position are from a real line, given its control tokens.
+    """Discriminator: what each token adds to the log-odds that a line is real, given its control tokens.
 
     Convolutions over the last 2 and 3 tokens (Kim, "Convolutional neural networks for sentence classification", EMNLP
     2014) that look back only, so that it can be read at every position of an unfinished line: a reward for each token
@@ -72,15 +72,13 @@ class PatchCritic(nn.Module):
     tells other real lines from generated ones.
 
     Args:
-        size: V. width: of its vectors. dropout: share of activations hidden in training. hide: share of words.
-        unknown: id that hidden words become, in real and generated lines alike; none are hidden where it is below 0.
+        size: V. width: of its vectors. dropout: share of activations hidden in training.
     """
 
     windows = (2, 3)
 
-    def __init__(self, size: int, width: int, dropout: float, hide: float, unknown: int) -> None:
+    def __init__(self, size: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.hide, self.unknown = hide, unknown
         self.embedding = nn.Embedding(size, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.condition = nn.Linear(width, width)
@@ -89,11 +87,8 @@ class PatchCritic(nn.Module):
         self.head = nn.Linear(width * len(self.windows), 1)
 
     def forward(self, prefix: Tensor, line: Tensor) -> Tensor:
-        """(B, T) log-odds; prefix (B, prefix) ids, line (B, T) ids or (B, T, V) weights of tokens."""
+        """(B, T) parts of the log-odds; prefix (B, prefix) ids, line (B, T) ids or (B, T, V) weights of tokens."""
         inputs = line @ self.embedding.weight if line.dtype.is_floating_point else self.embedding(line)
-        if self.training and self.unknown >= 0:
-            hidden = torch.rand(inputs.shape[:2]) < self.hide
-            inputs = torch.where(hidden[..., None], self.embedding.weight[self.unknown], inputs)
         given = self.condition(self.embedding(prefix).mean(1))
         rows = self.drop(inputs + given[:, None]).transpose(1, 2)  # (B, width, T)
         found = [
@@ -111,5 +106,5 @@ def line_mask(ids: Tensor, end: int) -> Tensor:
 
 
 def line_score(odds: Tensor, mask: Tensor) -> Tensor:
-    """(B,) mean log-odds over the tokens of each line."""
-    return (odds * mask).sum(1) / mask.sum(1)
+    """(B,) log-odds of whole lines: the sum over their tokens."""
+    return (odds * mask).sum(1)

@@ -1,20 +1,57 @@
-"""Held-out quality and diversity of a generator, by which the adversarial phase chooses its checkpoint."""
+"""What the adversarial phase trains on, and the held-out quality and diversity by which it chooses a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recenv.generators.gan_networks import LineRNN
 from recenv.generators.gan_sample import draw
-from recenv.generators.gan_train import Check
 from recenv.generators.quality import bleu, distinct_n, self_bleu
-from recenv.generators.transformer_data import Examples
+from recenv.generators.transformer_data import Batch, Examples
 from recenv.generators.transformer_fit import line_logs
 
 _SEED = 20_177
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a generator is worth on validation lines.
+
+    Attributes:
+        nll: loss of validation lines, nats a token. score: the higher the better. figures: by name of curve.
+        lines: samples to show.
+    """
+
+    nll: float
+    score: float
+    figures: dict[str, float] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the loop trains on; it knows nothing of words.
+
+    Attributes:
+        batch: examples by position, with noise or as they are. count: their number. validation: lines that nothing
+            trains on. check: the worth of a generator. barred: (V,) -inf for tokens that are no part of a line, else 0.
+        end, pad: ids. length: most tokens of a line, end included.
+    """
+
+    batch: Callable[[NDArray[np.int64], np.random.Generator | None], Batch]
+    count: int
+    validation: Batch
+    check: Callable[[LineRNN], Check]
+    barred: Tensor
+    end: int
+    pad: int
+    length: int
 
 
 def quality_diversity(nll: float, likeness: float, sameness: float) -> float:

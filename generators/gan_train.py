@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -20,44 +18,12 @@ from recenv.generators.gan_config import GanConfig
 from recenv.generators.gan_losses import critic_loss, policy_loss, relativistic_loss
 from recenv.generators.gan_networks import LineRNN, PatchCritic, line_mask, line_score
 from recenv.generators.gan_sample import draw, draw_soft
+from recenv.generators.gan_score import Check, Material
 from recenv.generators.transformer_data import IGNORED, Batch
 from recenv.generators.transformer_fit import mean_loss
 
-
-@dataclass(frozen=True)
-class Check:
-    """What a generator is worth on validation lines.
-
-    Attributes:
-        nll: loss of validation lines, nats a token. score: the higher the better. figures: by name of curve.
-        lines: samples to show.
-    """
-
-    nll: float
-    score: float
-    figures: dict[str, float] = field(default_factory=dict)
-    lines: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the loop trains on; it knows nothing of words.
-
-    Attributes:
-        batch: examples by position, with noise or as they are. count: their number. validation: lines that nothing
-            trains on. check: the worth of a generator. barred: (V,) -inf for tokens that are no part of a line, else 0.
-        end, pad, unknown: ids; unknown is -1 where there is none. length: most tokens of a line, end included.
-    """
-
-    batch: Callable[[NDArray[np.int64], np.random.Generator | None], Batch]
-    count: int
-    validation: Batch
-    check: Callable[[LineRNN], Check]
-    barred: Tensor
-    end: int
-    pad: int
-    unknown: int
-    length: int
+POOL_STEPS = 40
+"""Steps of the discriminator's own training on lines of one draw."""
 
 
 class Adversary:
@@ -73,9 +39,7 @@ class Adversary:
 
     def __init__(self, model: LineRNN, material: Material, config: GanConfig, seed: int, board: GanBoard) -> None:
         self.model, self.material, self.config, self.board = model, material, config, board
-        self.critic = PatchCritic(
-            model.size, config.critic_width, config.critic_dropout, config.critic_hide, material.unknown
-        )
+        self.critic = PatchCritic(model.size, config.critic_width, config.critic_dropout)
         self.noise = np.random.default_rng([seed, 2])
         self.generator_optimiser = torch.optim.Adam(model.parameters(), lr=config.generator_rate)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=config.critic_rate)
@@ -150,15 +114,19 @@ class Adversary:
         Raises:
             InputError: its loss is not finite.
         """
-        step, found = 0, self.pair_accuracy()
-        while step < self.config.critic_steps and found < self.config.critic_accuracy:
-            for _ in range(min(self.config.every, self.config.critic_steps - step)):
-                loss = self.critic_step(self._real())
+        # Drawing costs more than learning: one large draw a round serves many steps.
+        step, found, c = 0, self.pair_accuracy(), self.config
+        while step < c.critic_steps and found < c.critic_accuracy:
+            count = min(POOL_STEPS, c.critic_steps - step)
+            prefix, real = self._split(self._real(c.batch * count))
+            fake = self._draw(prefix)
+            for part in (slice(k * c.batch, (k + 1) * c.batch) for k in range(count)):
+                loss = self._critic_step(prefix[part], real[part], fake[part])
                 if not math.isfinite(loss):
                     raise InputError("gan", f"discriminator loss {loss} is not finite", "Lower critic_rate")
-                step += 1
+            step += count
             found = self.pair_accuracy()
-        return {"steps": step, "accuracy": found, "wanted": self.config.critic_accuracy}
+        return {"steps": step, "accuracy": found, "wanted": c.critic_accuracy}
 
     @torch.no_grad()
     def pair_accuracy(self) -> float:
@@ -172,13 +140,16 @@ class Adversary:
         return float((pairs > 0).double().mean() + 0.5 * (pairs == 0).double().mean())
 
     def critic_step(self, batch: Batch) -> float:
-        """One step of the discriminator; returns its loss, nats."""
+        """One step of the discriminator on real lines and fresh ones for the same conditions; returns its loss."""
         prefix, real = self._split(batch)
-        fake = self._draw(prefix)
+        return self._critic_step(prefix, real, self._draw(prefix))
+
+    def _critic_step(self, prefix: Tensor, real: Tensor, fake: Tensor) -> float:
         self.critic.train()
-        masks = [line_mask(x, self.material.end) for x in (real, fake)]
-        odds = [self.critic(prefix, x) for x in (real, fake)]
-        loss = critic_loss(odds[0], masks[0], odds[1], masks[1], self.config.adversarial == "gumbel")
+        longest = [int(line_mask(x, self.material.end).sum(1).max()) for x in (real, fake)]
+        cut = [x[:, :n] for x, n in zip((real, fake), longest, strict=True)]
+        scores = [line_score(self.critic(prefix, x), line_mask(x, self.material.end)) for x in cut]
+        loss = critic_loss(scores[0], scores[1], self.config.adversarial == "gumbel")
         self._step(self.critic_optimiser, self.critic, loss)
         return float(loss.detach())
 
@@ -223,8 +194,8 @@ class Adversary:
                 return {}
         return {name: float(np.mean([r[name] for r in rows])) for name in rows[0]}
 
-    def _real(self) -> Batch:
-        return self.material.batch(self.noise.integers(0, self.material.count, self.config.batch), self.noise)
+    def _real(self, count: int = 0) -> Batch:
+        return self.material.batch(self.noise.integers(0, self.material.count, count or self.config.batch), self.noise)
 
     def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(prefix, ids of lines) of a batch, without the noise of its inputs."""

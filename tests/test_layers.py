@@ -53,6 +53,7 @@ TORCH_GENERATORS = (
     "gan_board",
     "gan_losses",
     "gan_networks",
+    "gan_oracle",
     "gan_sample",
     "gan_score",
     "gan_train",

@@ -60,6 +60,7 @@ TAGS: dict[str, Tag] = {
     "gan/bleu": Tag("likeness of samples to validation lines; x axis updates", "1"),
     "gan/self_bleu": Tag("likeness of samples to each other; x axis updates", "1"),
     "gan/distinct_2": Tag("distinct pairs of tokens in samples; x axis updates", "share"),
+    "gan/oracle_nll": Tag("how unlikely samples are to the synthetic oracle; x axis updates", "nats per token"),
 }
 
 
