@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers_visits import visits_shop
 
@@ -103,6 +104,14 @@ def test_a_late_response_that_counts_at_once_is_seen(small_shop: Path, monkeypat
     assert _shares(world, read_held_out(world, small_shop / "data", 100, 0), most=400)["click"] == 0.0
     monkeypatch.setattr(logs, "_late", lambda events, name: np.zeros(len(events), np.int64))
     assert _shares(world, read_held_out(world, small_shop / "data", 100, 0), most=400)["click"] > 0.01
+
+
+def test_a_response_put_after_the_moment_stays_after_it_however_long_the_delay() -> None:
+    since = -np.arange(1, 60_000_000, 7_654_321)
+    events = pd.DataFrame({"click": np.zeros(len(since), np.float32), "click_delay": np.float32(np.nan)})
+    made = module._response(events, "click", since, np.zeros(len(since)))
+    assert (made["y"] == 1).all()
+    assert (since + made["delay"].astype(np.int64) > 0).all()
 
 
 def test_rows_that_no_longer_match_are_an_error(small_shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

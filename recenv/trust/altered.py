@@ -151,7 +151,8 @@ def _response(events: Any, name: str, since: Ints, u: NDArray[np.float64]) -> di
     y[later] = 1 - y[later]
     y[came], y[comes] = 0.0, 1.0
     delay[later | came] = 0.0
-    delay[comes] = 1.0 - since[comes]
+    # Well after the moment: delays are stored in 24 bits, so that one second more could round to none.
+    delay[comes] = 60.0 - 1.001 * since[comes]
     return {"y": y, "delay": delay.astype(np.float32), "moved": later | came | comes}
 
 

@@ -104,7 +104,7 @@ def assess(
     figures = quick_fidelity(world.response, held.rows, base, held.segment, "test", options.bootstraps, options.seed)
     report = {
         "world": world.meta["name"],
-        "seen": "neither model nor calibration saw this slice",
+        "seen": "neither model nor calibration saw this slice" + (", nor its users" if held.strangers else ""),
         "exposure": world.meta["exposure"],
         **figures,
         "verdict": g.overall(gates),
@@ -209,5 +209,6 @@ def _read(world: World, held: HeldOut, data: str | Path) -> dict[str, Any]:
         "users": len(np.unique(held.rows.user[test])),
         "sessions": len(np.unique(held.session[test])),
         "reads": meta["test_reads"],
+        "strangers": held.strangers,
         "world_users": world.meta.get("users"),
     }

@@ -37,6 +37,7 @@ class HeldOut:
             row: (n,) their
             places in the log. session: (n,) of each.
         segment: (U,) of each user. start: S states just before a test session; start_session: (S,) their numbers.
+        strangers: whether the users are others than the world's own, none of whom is met again in the test slice.
         visits: whether a session is one moment (or its moments are too wide for slates).
         offer_ptr, offer_item, offer_exp: CSR over `offer_session` (K,), sorted: what was on offer in each test session
             and how, (nnz,) and (nnz, E); empty where the logs do not tell.
@@ -52,6 +53,7 @@ class HeldOut:
     start: StartStates
     start_session: NDArray[np.int64]
     visits: bool
+    strangers: bool
     offer_session: NDArray[np.int64]
     offer_ptr: NDArray[np.int64]
     offer_item: NDArray[np.int32]
@@ -81,10 +83,13 @@ def read_held_out(world: World, data: str | Path, most: int, seed: int, progress
     check_same_data(world, Path(data))
     dataset = Dataset.load(data, splits=DATA_SPLITS)
     ids = np.sort(np.array(world.users["user_id"].to_pylist(), dtype=np.str_))
-    log = encode_log(dataset, world.items["item_id"].to_pylist(), ids, world.copies["copy_id"].to_pylist())
+    own = encode_log(dataset, world.items["item_id"].to_pylist(), ids, world.copies["copy_id"].to_pylist())
+    strangers = not (own.shown & (own.split == _TEST)).any()
+    log = own
+    if strangers:
+        log = _of_strangers(world, dataset)
+        ids = log.user_id
     test = log.scored & (log.split == _TEST)
-    if not (test & log.shown).any():
-        raise InputError("split", "no impressions of split 'test' for these users", "Give data that reach into it")
     scored = test | (log.scored & (log.split == _VALIDATION))
     profile = profiles(world, dataset, ids)
     visits = _are_visits(log)
@@ -97,7 +102,7 @@ def read_held_out(world: World, data: str | Path, most: int, seed: int, progress
     return HeldOut(
         dataset=dataset,
         log=log,
-        before=bare_rows(log, log.scored & ~scored),
+        before=bare_rows(own, own.scored & (own.split != _TEST) & (own.split != _VALIDATION)),
         rows=done.rows,
         row=done.row,
         session=log.session[done.row],
@@ -105,11 +110,23 @@ def read_held_out(world: World, data: str | Path, most: int, seed: int, progress
         start=start_states(dataset, log, done, np.arange(len(ids)), exp),
         start_session=done.session,
         visits=visits,
+        strangers=strangers,
         offer_session=sessions,
         offer_ptr=ptr,
         offer_item=item,
         offer_exp=table[code],
     )
+
+
+def _of_strangers(world: World, dataset: Dataset) -> Log:
+    """The log of all users shown something in the test slice: for a world none of whose own users comes again, as where
+    everybody is mailed once."""
+    events = dataset.events
+    met = events.loc[(events["split"] == "test") & (events["kind"] == "impression"), "user_id"]
+    if not len(met):
+        raise InputError("split", "no impressions of split 'test' for these users", "Give data that reach into it")
+    ids = np.sort(met.unique().astype(np.str_))
+    return encode_log(dataset, world.items["item_id"].to_pylist(), ids, world.copies["copy_id"].to_pylist())
 
 
 def check_same_data(world: World, data: Path) -> None:

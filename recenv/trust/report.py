@@ -208,6 +208,12 @@ def _assumed(report: Mapping[str, Any]) -> str:
     return f"<h2>What this rests on</h2>{made}" if made else ""
 
 
+def _whose(read: Mapping[str, Any]) -> str:
+    if read.get("strangers"):
+        return f"{number_text(read['users'])} users whom the world never met, since none of its own comes again"
+    return f"The world's own users ({number_text(read['world_users'])})"
+
+
 def _read(report: Mapping[str, Any]) -> str:
     read = report.get("read") or {}
     if not read:
@@ -215,7 +221,7 @@ def _read(report: Mapping[str, Any]) -> str:
     lines = [
         f"The test slice of {read['data']} ({read['source']}), read {read['reads']} time(s) so far: every reading that "
         "leads to a change makes the next verdict kinder.",
-        f"The world's own users ({number_text(read['world_users'])}); {report.get('seen', '')}.",
+        f"{_whose(read)}; {report.get('seen', '')}.",
         *(str(line) for line in read.get("provenance", ())),
     ]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
