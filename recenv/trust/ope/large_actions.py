@@ -65,6 +65,10 @@ def item_copy_log(
     q(item) = sum_c pi_e(c | item) q(item, c). That takes the reward as if the policy's own copies had been shown: the
     label says so.
 
+    For callers with such a log in arrays. `recenv evaluate` does not use it: there the copy counts where every row of
+    an item with copies tells one, and is summed out for the whole log where one row does not (`decisions.Actions`);
+    propensities of pairs then fail the audit, as they should, since they are not those of items.
+
     Args:
         log_item, log_copy: (n,) int, copy -1 where the log has none. p_item, p_copy: (n,) their propensities.
         reward, user: (n,). actions: the pairs. probability: (n, A) pi_e over pairs. q: (n, A) over pairs.
