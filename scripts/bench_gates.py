@@ -42,12 +42,14 @@ class GatesConfig:
     """Which simulators: `truth` and faults."""
     level: float = 0.95
     """Confidence of the whole family of gates."""
+    family: int = Tolerances.family
+    """Gates judged together: a report on two responses, shown and not, with a benchmark, judges 27."""
 
 
 def run(config: GatesConfig) -> dict[str, Any]:
     """Judge all; writes a line a seed as it comes, then the tables."""
     config.out.mkdir(parents=True, exist_ok=False)
-    tol = Tolerances(level=config.level)
+    tol = Tolerances(level=config.level, family=config.family)
     cells: list[dict[str, Any]] = []
     with (config.out / "seeds.jsonl").open("w", encoding="utf-8") as stream:
         for users, visits, base in zip(config.users, config.visits, config.base, strict=True):

@@ -77,6 +77,9 @@ def test_the_page_says_the_verdicts_first_and_holds_every_gate(report: tuple[Pat
     assert text.count('class="question"') >= len(found["gates"])
     for line in ("Give --benchmark", "Give --other-data", "Assumed, not learned", "What was read", "state after 1"):
         assert line in text, line
+    undecided = [g for g in found["gates"] if g["verdict"] == found["verdict"] and g["figure"] is not None]
+    assert undecided
+    assert text[: text.index("All gates")].count("What reaches out: ") == len(undecided)
     for outside in ("http://", "https://", "<script", "src=", "@import", "url("):
         assert outside not in text, outside
 

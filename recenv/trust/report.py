@@ -12,7 +12,7 @@ from typing import Any
 from recenv.core.verdict import NOTE
 from recenv.trust.report_plots import CLASSES, badge, forest, histogram, pairs
 from recenv.trust.report_style import STYLE
-from recenv.trust.report_words import CAUSAL, PREDICTION, deciding, gate_title
+from recenv.trust.report_words import CAUSAL, PREDICTION, deciding, gate_title, line_label
 from recenv.trust.summary import band_text, figure_text, number_text
 
 _CAUSAL_KIND = {"RANDOMISED": "pass", "ADJUSTED": "unsure", "OBSERVATIONAL": "unsure", "PROPENSITIES WRONG": "fail"}
@@ -72,8 +72,21 @@ def _decided(gates: Sequence[Mapping[str, Any]], verdict: str) -> str:
     found = deciding(gates, verdict)
     if not found:
         return ""
-    items = "".join(f"<li><b>{escape(gate_title(g))}</b>: {escape(str(g['detail']))}</li>" for g in found)
+    items = "".join(
+        f"<li><b>{escape(gate_title(g))}</b>: {escape(str(g['detail']))} {escape(_decisive(g))}</li>" for g in found
+    )
     return f"<h2>What decided</h2><ul>{items}</ul>"
+
+
+def _decisive(gate: Mapping[str, Any]) -> str:
+    """The line that made a gate's verdict what it is, in words; nothing where there is none."""
+    ends = ("figure", "low", "high")
+    line = next((x for x in gate["lines"] if all(x[k] == gate[k] for k in ends) and x["figure"] is not None), None)
+    if line is None:
+        return ""
+    label = line_label(str(line["label"]), str(gate["name"]))
+    how = "lies outside" if gate["verdict"] == "FAIL" else "reaches out"
+    return f"What {how}: {label} at {figure_text(gate)}, allowed {band_text(gate['tolerance'])}."
 
 
 def _table(gates: Sequence[Mapping[str, Any]]) -> str:

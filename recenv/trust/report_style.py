@@ -32,9 +32,9 @@ td.number{white-space:nowrap;font-variant-numeric:tabular-nums}td.question{min-w
 .card{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:14px 16px;min-width:0}
 .card.full{grid-column:1/-1}.card header{display:flex;justify-content:space-between;gap:10px;align-items:flex-start}
 .card .question{color:var(--soft);font-size:.88rem;margin:2px 0 10px}.card .detail{font-size:.84rem;margin:10px 0 0}
-.row{display:grid;grid-template-columns:minmax(0,9.5em) minmax(5em,1fr) 12.5em;gap:10px;align-items:center;
-font-size:.8rem;min-height:26px}
-.card.full .row{grid-template-columns:minmax(0,15em) minmax(5em,1fr) 12.5em}
+.row{display:grid;grid-template-columns:minmax(0,11.5em) minmax(5em,1fr) 12.5em;gap:10px;align-items:center;
+font-size:.8rem;padding:2px 0}
+.card.full .row{grid-template-columns:minmax(0,15em) minmax(5em,1fr) 14em}
 .label{overflow-wrap:anywhere;line-height:1.2}.value{font-variant-numeric:tabular-nums;line-height:1.2}
 .value.fail{color:var(--fail);font-weight:600}.value.unsure{color:var(--unsure)}
 .track{position:relative;display:block;height:22px;background:#f3f4f6;border-radius:3px}
