@@ -91,7 +91,7 @@ class GanGenerator(TransformerGenerator):
             model = self._model(codec)
             history = fit_model(model, lines, held, codec, self.config, seed, progress)
             before = held_out_perplexity(model, held, codec, self.config)
-            material = self._material(codec, lines, held)
+            material = self._material(codec, lines, held, self.gan)
             found = Adversary(model, material, self.gan, seed, curves).run(progress, until)
             self._settle(model, codec, lines)
             after = held_out_perplexity(model, held, codec, self.config)
@@ -108,8 +108,8 @@ class GanGenerator(TransformerGenerator):
 
     def played(
         self, gan: GanConfig, validation: Sequence[Line], seed: int = 0, until: Callable[[], bool] | None = None
-    ) -> tuple[GanGenerator, dict[str, Any]]:
-        """(a copy after a further adversarial phase, its report): several from one MLE can be compared.
+    ) -> tuple[GanGenerator, GanGenerator, dict[str, Any]]:
+        """(best checkpoint, last weights, report) of a further adversarial phase: several can start from one MLE.
 
         Raises:
             InputError: not fitted, or no validation line.
@@ -118,14 +118,19 @@ class GanGenerator(TransformerGenerator):
         check_seed(seed)
         if not validation:
             raise InputError("gan", "no validation line", "Give lines that nothing trained on")
-        made, lines = copy.copy(self), list(self.known.lines)
-        made.gan = gan
+        lines, codec, model = list(self.known.lines), self.codec, copy.deepcopy(self.model)
         with torch_session(seed, self.config.threads), GanBoard(None) as curves:
-            model, codec = copy.deepcopy(self.model), self.codec
-            material = made._material(codec, lines, validation)
-            report = Adversary(model, material, gan, seed, curves).run(False, until)
-            made._settle(model, codec, lines)
-        return made, report
+            loop = Adversary(model, self._material(codec, lines, validation, gan), gan, seed, curves)
+            report = loop.run(False, until)
+        ended = copy.deepcopy(model)
+        with torch.no_grad():
+            for weight, value in zip(ended.parameters(), loop.last, strict=True):
+                weight.copy_(value)
+        made = [copy.copy(self), copy.copy(self)]
+        for generator, own in zip(made, (model, ended), strict=True):
+            generator.gan = gan
+            generator._settle(own, codec, lines)
+        return made[0], made[1], report
 
     @classmethod
     def load(cls, directory: Path) -> GanGenerator:
@@ -153,13 +158,13 @@ class GanGenerator(TransformerGenerator):
         c = self.config
         return LineRNN(len(codec), c.width, c.layers, PREFIX, c.dropout)
 
-    def _material(self, codec: Codec, lines: Sequence[Line], held: Sequence[Line]) -> Material:
+    def _material(self, codec: Codec, lines: Sequence[Line], held: Sequence[Line], gan: GanConfig) -> Material:
         examples, checked = (Examples(x, codec, self.config) for x in (lines, held))
         return Material(
             batch=examples.batch,
             count=len(lines),
             validation=checked.batch(range(len(held)), None),
-            check=LineCheck(checked, barred_logits(codec), self.gan.samples, self.config.max_tokens),
+            check=LineCheck(checked, barred_logits(codec), gan.samples, self.config.max_tokens),
             # Real lines have rare words hidden, so generated ones may hide words too: else that would tell them apart.
             barred=barred_logits(codec, hidden=True),
             end=codec.end,

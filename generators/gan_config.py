@@ -33,7 +33,7 @@ class GanConfig:
     """
 
     adversarial: str = "policy-gradient"
-    steps: int = 120
+    steps: int = 100
     anchor: float = 0.5
     batch: int = 32
     generator_rate: float = 3e-4
@@ -41,14 +41,14 @@ class GanConfig:
     critic_width: int = 64
     critic_dropout: float = 0.0
     critic_accuracy: float = 0.7
-    critic_steps: int = 240
+    critic_steps: int = 200
     critic_updates: int = 1
     discount: float = 0.7
     clip: float = 3.0
     gumbel_temperature: float = 1.0
     every: int = 20
     samples: int = 200
-    patience: int = 4
+    patience: int = 3
     divergence: float = 0.5
     rollbacks: int = 3
     average: float = 0.9
@@ -81,4 +81,4 @@ class GanConfig:
 
 def line_config() -> TransformerConfig:
     """How the recurrent generator is trained by MLE and sampled; attention heads mean nothing to it."""
-    return TransformerConfig(layers=1, width=128, heads=1, learning_rate=3e-3, epochs=60, slack=0.0)
+    return TransformerConfig(layers=1, width=128, heads=1, learning_rate=3e-3, epochs=60)

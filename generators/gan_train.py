@@ -31,7 +31,7 @@ class Adversary:
 
     To be called within a `torch_session`. A loss that is not finite, or a validation loss `divergence` above its best,
     puts generator, discriminator and optimisers back to the last good check and halves the learning rates; each such
-    event is counted.
+    event is counted. `last` holds the weights with which training ended.
 
     Args:
         model: trained by MLE. material, config: see there. seed: of batches. board: for curves.
@@ -46,6 +46,7 @@ class Adversary:
         self.events: list[dict[str, Any]] = []
         self.history: list[dict[str, float]] = []
         self.mean = [p.detach().clone() for p in model.parameters()]
+        self.last = self._values()
 
     def run(self, progress: bool = True, until: Callable[[], bool] | None = None) -> dict[str, Any]:
         """Both phases; `until` is asked at every check whether to stop. Leaves the best weights in the model.
@@ -63,9 +64,10 @@ class Adversary:
         good, stopped, step = self._state(), "steps", 0
         bar = tqdm(total=self.config.steps, desc="gan", unit="step", disable=not progress)
         while step < self.config.steps:
-            losses = self._steps(min(self.config.every, self.config.steps - step))
-            step += min(self.config.every, self.config.steps - step)
-            bar.update(min(self.config.every, self.config.steps - bar.n))
+            count = min(self.config.every, self.config.steps - step)
+            losses = self._steps(count)
+            step += count
+            bar.update(count)
             cause = "" if losses else "non-finite"
             if losses:
                 check = self._look(step, losses)
@@ -90,20 +92,16 @@ class Adversary:
                 stopped = "until"
                 break
         bar.close()
+        self.last = self._values()
         self._put(kept)
         self.model.eval()
+        chosen = {"steps": step, "best_step": best_step, "best_score": best, "stopped": stopped}
+        return report | chosen | self._counts() | {"history": self.history}
+
+    def _counts(self) -> dict[str, Any]:
         causes = [event["cause"] for event in self.events]
-        return report | {
-            "steps": step,
-            "best_step": best_step,
-            "best_score": best,
-            "stopped": stopped,
-            "events": self.events,
-            "rollbacks": len(causes),
-            "non_finite": causes.count("non-finite"),
-            "divergences": causes.count("divergence"),
-            "history": self.history,
-        }
+        counts = {"non_finite": causes.count("non-finite"), "divergences": causes.count("divergence")}
+        return {"events": self.events, "rollbacks": len(causes)} | counts
 
     def pretrain_critic(self) -> dict[str, float]:
         """Train the discriminator alone until its pair accuracy on validation lines is reached.
@@ -150,8 +148,7 @@ class Adversary:
         cut = [x[:, :n] for x, n in zip((real, fake), longest, strict=True)]
         scores = [line_score(self.critic(prefix, x), line_mask(x, self.material.end)) for x in cut]
         loss = critic_loss(scores[0], scores[1], self.config.adversarial == "gumbel")
-        self._step(self.critic_optimiser, self.critic, loss)
-        return float(loss.detach())
+        return float(loss.detach()) if self._step(self.critic_optimiser, self.critic, loss) else math.nan
 
     def generator_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(MLE anchor, adversarial loss) on one batch; the second is 0 for the control."""
@@ -170,16 +167,14 @@ class Adversary:
     def generator_step(self, batch: Batch) -> dict[str, float]:
         """One step of anchor and adversarial loss together; nothing moves where the loss is not finite."""
         anchor, other = self.generator_losses(batch)
-        alone = self.config.adversarial == "none"
-        share = 1.0 if alone else self.config.anchor
+        share = 1.0 if self.config.adversarial == "none" else self.config.anchor
         loss = share * anchor + (1.0 - share) * other
-        if torch.isfinite(loss):
-            self._step(self.generator_optimiser, self.model, loss)
-            with torch.no_grad():
-                for slow, fast in zip(self.mean, self.model.parameters(), strict=True):
-                    slow.lerp_(fast, 1.0 - self.config.average)
+        moved = self._step(self.generator_optimiser, self.model, loss)
+        with torch.no_grad():
+            for slow, fast in zip(self.mean, self.model.parameters(), strict=True):
+                slow.lerp_(fast, 1.0 - self.config.average)
         found = {"generator_loss": loss, "anchor_loss": anchor, "adversarial_loss": other}
-        return {name: float(value.detach()) for name, value in found.items()}
+        return {name: float(value.detach()) if moved else math.nan for name, value in found.items()}
 
     def _steps(self, count: int) -> dict[str, float]:
         """Mean losses of so many steps; empty as soon as one is not finite."""
@@ -215,6 +210,7 @@ class Adversary:
         if losses and self.config.adversarial != "none":
             figures["discriminator_accuracy"] = self.pair_accuracy()
         self._put(now)
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
         self.history.append({"step": float(step)} | figures)
         self.board.curves(step, figures)
         self.board.samples(step, check.lines)
@@ -247,8 +243,11 @@ class Adversary:
         self.mean = [p.clone() for p in state[1]]
 
     @staticmethod
-    def _step(optimiser: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
+    def _step(optimiser: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> bool:
+        """Whether loss and gradient were finite, so that the weights moved."""
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        finite = bool(torch.isfinite(loss) and torch.isfinite(nn.utils.clip_grad_norm_(network.parameters(), 1.0)))
+        if finite:
+            optimiser.step()
+        return finite

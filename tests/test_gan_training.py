@@ -28,7 +28,7 @@ from recenv.generators.gan_train import Adversary
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer_config import TransformerConfig
 
-TINY = TransformerConfig(layers=1, width=32, heads=1, epochs=12, batch=64, learning_rate=1e-2, pool=48, blocks=3)
+TINY = TransformerConfig(layers=1, width=32, heads=1, epochs=6, batch=64, learning_rate=1e-2)
 GAN = GanConfig(steps=4, every=2, batch=16, samples=24, critic_width=16, critic_steps=4)
 TRAIN, HELD = read_corpus().split()
 
@@ -43,7 +43,7 @@ def tiny() -> GanGenerator:
 def adversary(made: GanGenerator, config: GanConfig) -> Adversary:
     model = made._model(made.codec)
     model.load_state_dict(made.model.state_dict())
-    return Adversary(model, made._material(made.codec, TRAIN, HELD), config, 0, GanBoard(None))
+    return Adversary(model, made._material(made.codec, TRAIN, HELD, config), config, 0, GanBoard(None))
 
 
 def test_a_loss_that_is_not_finite_leads_back_to_the_last_good_checkpoint(tiny: GanGenerator) -> None:
