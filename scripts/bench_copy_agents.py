@@ -27,12 +27,13 @@ from recenv.agents.intervals import t_interval
 from recenv.agents.training import TrainSettings, learn
 from recenv.data.logs import build
 from recenv.data.options import BuildOptions
-from recenv.data.schema import RawTables
+from recenv.data.schema import Dataset, RawTables
 from recenv.data.synthetic_email import EmailOptions, EmailTruth
 from recenv.data.synthetic_email import load as load_email
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
-from recenv.response.fit import FitOptions, fit_worlds
+from recenv.response.fit import FitOptions, _fit_one, prepare, training_rows
+from recenv.response.starts import start_states
 from recenv.response.train import TrainConfig
 from recenv.variants import with_effect
 from recenv.world import World
@@ -56,7 +57,7 @@ class CopyAgentsConfig:
 
     out: Path = Path("runs/copy-agents")
     """Folder for `copy_agents.json` and `copy_agents.md`; must be new."""
-    sizes: tuple[int, ...] = (10_000, 30_000, 100_000)
+    sizes: tuple[int, ...] = (6_000, 20_000, 60_000)
     """Users of each shop's test, ascending; half of them make the world, the others are valued."""
     seeds: int = 10
     """Synthetic shops: each another truth, another log, another fit."""
@@ -74,7 +75,7 @@ class CopyAgentsConfig:
     """Standard deviation of the rest of a text's effect, as measured on headlines."""
     style_sd: float = 0.15
     """Standard deviation of segment x style, as worlds assume it."""
-    steps: int = 10_000
+    steps: int = 6_000
     """Environment steps of each training of the dqn, which learns at the largest size only; 0: no dqn."""
 
 
@@ -105,10 +106,9 @@ def shop_cells(config: CopyAgentsConfig, seed: int) -> list[dict[str, float]]:
         with tempfile.TemporaryDirectory() as folder:
             base = Path(folder)
             build(part_of(raw, size), BuildOptions(seed=seed, progress=False)).save(base / "data")
-            fit = FitOptions(seed=seed, segments=3, training=TrainConfig(threads=1))
-            world, judge = fit_worlds(base / "data", base / "world", fit, progress=False)
+            world, others = world_and_others(base / "data", seed)
         steps = config.steps if size == max(config.sizes) else 0
-        cells.append({"seed": seed, "users": size} | shop_values(world, judge, truth, steps, seed))
+        cells.append({"seed": seed, "users": size} | shop_values(world, others, truth, steps, seed))
         print(json.dumps({k: round(v, 4) for k, v in cells[-1].items()}), flush=True)
     return cells
 
@@ -122,11 +122,23 @@ def part_of(raw: RawTables, size: int) -> RawTables:
     return replace(raw, users=users, events=events)
 
 
-def shop_values(world: World, judge: World, truth: EmailTruth, steps: int, seed: int) -> dict[str, float]:
-    """Values by the truth of agents of `world` on the users of `judge`."""
+def world_and_others(data: Path, seed: int) -> tuple[World, World]:
+    """A world of one half of the users, and the same world with the other half, whom it never met, to begin with. A
+    judge would cost as much again and is not needed where the truth is known."""
+    options = FitOptions(seed=seed, segments=3, training=TrainConfig(threads=1))
+    dataset = Dataset.load(data)
+    shared = prepare(dataset, options)
+    world, _ = _fit_one(shared, shared.logs[0], "train", "shop", options, False)
+    done, users = training_rows(shared, shared.logs[1], options, "", False)
+    start = start_states(dataset, shared.logs[1], done, users, [])
+    return world, replace(world, start=start, path=None)
+
+
+def shop_values(world: World, others: World, truth: EmailTruth, steps: int, seed: int) -> dict[str, float]:
+    """Values by the truth of agents of `world` on the users of `others`."""
     assert world.copy_effect is not None
     world = with_effect(world, world.copy_effect.at_mean())
-    obs, user = _users(judge, truth)
+    obs, user = _users(others, truth)
     table = truth.click[user][:, _truth_action(world, truth)]
     style = styles_of(world)
     told = [expected(w, obs) for w in (held_to(world, style == s) for s in range(style.max() + 1))]
@@ -176,12 +188,14 @@ def held_to(world: World, keep: NDArray[np.bool_]) -> World:
 
 
 def best_of_item(world: World) -> NDArray[np.bool_]:
-    """(A,) marks of each item's copy with the largest effect over all users."""
+    """(A,) marks of each item's copy with the largest effect over all segments."""
     effect = world.copy_effect
     assert effect is not None
-    value = np.append(effect.base + effect.segment_style.mean(axis=0)[effect.copy_style], -np.inf)[world.action_copy]
-    best = np.maximum.reduceat(value[1:], world.item_action_start[:-1] - 1)
-    return np.append(False, value[1:] == best[world.action_item[1:]])
+    copy, item, style = world.action_copy[1:], world.action_item[1:], styles_of(world)[1:]
+    value = effect.base[copy] + effect.segment_style.mean(axis=0)[style]
+    value += effect.category_style[world.spec.item_category[item], style]
+    best = np.maximum.reduceat(value, world.item_action_start[:-1] - 1)
+    return np.append(False, value == best[item])
 
 
 def expected(world: World, obs: NDArray[np.float32]) -> Floats:
@@ -191,13 +205,13 @@ def expected(world: World, obs: NDArray[np.float32]) -> Floats:
     return np.asarray(policy.values(obs, mask)[:, 1:], np.float64)
 
 
-def _users(judge: World, truth: EmailTruth) -> tuple[NDArray[np.float32], Actions]:
-    """Full observations of the judge's users, one each, and their rows in the truth."""
-    _, rows = np.unique(judge.start.user_id, return_index=True)
-    sim = Simulator(judge, len(rows), EnvOptions(candidates="all", observation="full"))
+def _users(others: World, truth: EmailTruth) -> tuple[NDArray[np.float32], Actions]:
+    """Full observations of these users, one each, and their rows in the truth."""
+    _, rows = np.unique(others.start.user_id, return_index=True)
+    sim = Simulator(others, len(rows), EnvOptions(candidates="all", observation="full"))
     obs, _ = sim.reset(seed=0, start_rows=rows)
     index = {name: row for row, name in enumerate(truth.user_id.tolist())}
-    return obs, np.array([index[name] for name in judge.start.user_id[rows].tolist()], np.int64)
+    return obs, np.array([index[name] for name in others.start.user_id[rows].tolist()], np.int64)
 
 
 def _truth_action(world: World, truth: EmailTruth) -> Actions:

@@ -97,6 +97,33 @@ def test_what_the_item_does_is_not_the_copys() -> None:
     assert np.abs(fitted(shifted).mean["base"]).max() < 0.15
 
 
+def test_the_model_s_error_on_an_item_stays_with_its_copies() -> None:
+    """Else the error would come back as soon as items with copies are compared with each other."""
+    rows, _ = planted(5, 0.25, 0.0, 0.0)
+    error = 0.5 * (rows.item % 2) - 0.25
+    found = fitted(Exposures(**{**vars(rows), "offset": rows.offset - error}))
+    plain = fitted(rows)
+    more = [(f.mean["base"] + f.level(f.mean)).reshape(ITEMS, STYLES).mean(axis=1) for f in (found, plain)]
+    np.testing.assert_allclose(more[0] - more[1], 0.5 * (np.arange(ITEMS) % 2) - 0.25, atol=0.08)
+    drawn = found.draw(3)
+    assert (found.level(drawn) != found.level(found.mean)).all()
+    # A copy of several items has no item of its own: their errors are not its.
+    shared = fitted(Exposures(**{**vars(rows), "copy": np.where(rows.item < 2, 0, rows.copy)}))
+    assert shared.copy_item[0] == -1
+    assert shared.level(shared.mean)[0] == shared.mean["level"][0]
+
+
+def test_a_known_size_is_not_estimated_again() -> None:
+    """With a response or two a copy the estimate would be too small, and what was counted would be ignored."""
+    rows, _ = planted(6, 0.25, 0.0, 0.0, n=3_000)
+    prior = np.zeros(len(STYLE))
+    found = fit_copies(rows, STYLE, prior, SHAPE, 0, known={"base": 0.25})
+    assert found.size["base"] == 0.25
+    assert found.size["item"] != fitted(rows).size["base"]
+    rare = Exposures(**{name: value[::5] for name, value in vars(rows).items()})
+    assert fitted(rare).mean["base"].std() < fit_copies(rare, STYLE, prior, SHAPE, 0, {"base": 0.25}).mean["base"].std()
+
+
 def test_weights_count_as_impressions() -> None:
     rows, _ = planted(2, 0.25, 0.15, 0.0, n=6_000)
     doubled = Exposures(**{name: np.concatenate([value, value]) for name, value in vars(rows).items()})
@@ -284,5 +311,6 @@ def test_sizes_transferred_are_those_of_the_weights(small_shop: Path) -> None:
     assert effect.sources["a(text)"] == effect.sources["e(text)"] == TRANSFERRED
     assert effect.sources["segment x style"] == effect.sources["wear"] == ASSUMED
     assert effect.assumptions == CopyAssumptions(text_sd=0.0748, noise_sd=0.2412)
-    assert "transferred from news headlines, not shop copy: a(text), e(text)" in made.meta["copy_label"]
+    told = "transferred from news headlines, not shop copy: a(text), the size of e(text), whose values are drawn"
+    assert told in made.meta["copy_label"]
     assert effect.describe()["parts"]["a(text)"]["from"] == "news headlines, not shop copy"

@@ -23,6 +23,7 @@ LEARNED, TRANSFERRED, ASSUMED = LABELS = ("learned", "transferred", "assumed")
 PARTS = ("a(text)", "e(text)", "segment x style", "category x style", "wear")
 NEWS = "news headlines, not shop copy"
 """Where what is transferred comes from; said wherever the label shows."""
+DRAWN = "the size of e(text), whose values are drawn"
 POSTERIOR = ("base", "segment_style", "category_style")
 """Parts whose posterior mean and standard deviation a learned effect keeps, beside the draw that its world uses."""
 _PARTS = {"text": 101, "noise": 102, "segment_style": 103, "category_style": 104}
@@ -105,6 +106,8 @@ class CopyEffect:
         if set(self.sources.values()) == {ASSUMED}:
             return ASSUMED
         named = {name: [p for p in PARTS if self.sources[p] == name] for name in LABELS}
+        # Of e(text) only the size can come from other texts.
+        named[TRANSFERRED] = [DRAWN if p == "e(text)" else p for p in named[TRANSFERRED]]
         told = {LEARNED: "learned", TRANSFERRED: f"transferred from {NEWS}", ASSUMED: "assumed"}
         return "; ".join(f"{told[name]}: {', '.join(parts)}" for name, parts in named.items() if parts)
 
