@@ -26,6 +26,8 @@ class FitConfig:
     """Most snapshots of users kept in each world."""
     horizon: int | None = None
     """Slots in a session; from the logs if not given."""
+    segments: int = 4
+    """Most groups of users by which the logged policy (support mask) and the effect of copy may differ."""
     epochs: int = 5
     """Passes of the response model over its rows, more where rows are few; early stop."""
     encoder: Literal["decay", "gru", "attention"] = "decay"
@@ -48,6 +50,7 @@ def run(config: FitConfig) -> dict[str, Any]:
         seed=config.seed,
         start_states=config.start_states,
         horizon=config.horizon,
+        segments=config.segments,
         members=config.members,
         training=TrainConfig(
             epochs=config.epochs,
