@@ -6,6 +6,7 @@ knows nothing of the shop, so its lines are proposals for the guard and never fa
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -170,14 +171,17 @@ def read_checkpoint(name: str) -> tuple[PreTrainedModel, Tokenizer, int]:
 
             source, file = str(path.parent), path.name
             tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
-            config = GgufConfig(gguf_file=file, dequantize=True)
-            model = AutoModelForCausalLM.from_pretrained(source, quantization_config=config, dtype=torch.float32)
+            settings = AutoConfig.from_pretrained(source, gguf_file=file)
+            model = AutoModelForCausalLM.from_pretrained(
+                source, config=settings, gguf_file=file, dtype=torch.float32,
+                quantization_config=GgufConfig(gguf_file=file, dequantize=True),
+            )  # fmt: skip
         else:
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(
                 name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError, struct.error) as error:
         said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         mend = "Name a causal language model with its tokenizer; GGUF needs the extra recenv[llm]"
         raise ArtefactError(f"checkpoint {name}", f"cannot be loaded ({said})", mend) from error

@@ -134,12 +134,15 @@ class TransformerGenerator:
         strange = [self.codec.unknown in self.codec.encode(line.text) for line in lines]
         return np.where(np.array(strange, bool), -np.inf, found)
 
-    def perplexity(self, lines: Sequence[Line], known_words: bool = False) -> float:
-        """Per token of its own vocabulary, given each line's whole condition; `known_words` leaves unknown ones out."""
+    def perplexity(self, lines: Sequence[Line], known_words: bool = False, temperature: float = 1.0) -> float:
+        """Per token of its own vocabulary, given each line's whole condition; `known_words` leaves unknown ones out.
+
+        `temperature` divides the logits: one chosen on other lines corrects a model that is too sure of itself.
+        """
         self._check_fitted()
         skip = self.codec.unknown if known_words else None
         with torch_session(0, self.config.threads):
-            return held_out_perplexity(self.model, lines, self.codec, self.config, skip)
+            return held_out_perplexity(self.model, lines, self.codec, self.config, skip, temperature)
 
     def draw(
         self,
@@ -207,7 +210,8 @@ class TransformerGenerator:
     def offered(self, text: str, ended: bool, plan: Plan) -> bool:
         """Whether a sampled line passes this generator's own checks (the guard has more)."""
         bad = line_reasons(text, ended, plan.slots, plan.group.always, plan.barred)
-        return not bad and self.known.unseen(text) <= self.config.unseen
+        strange = self.known.off_style(text, plan.group.style)
+        return not bad and not strange and self.known.unseen(text) <= self.config.unseen
 
     def pool(self, key: PoolKey) -> list[tuple[str, float]]:
         """Distinct offered lines of one pool with their log-probabilities, in the order drawn; made when first asked.

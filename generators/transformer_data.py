@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from recenv.generators.vocabulary import Condition, cut
 IGNORED = -100
 """Target of a position whose loss is not counted."""
 _EDGE = "|"
+_MARKS = frozenset(",:;.(?!|")
 
 _AHEAD = re.compile(r"([^{}.:?!]+): \{product\}\.")
 _BEHIND = re.compile(r"\{product\}\. ([^{}.:?!]+)\.")
@@ -97,7 +99,9 @@ class Examples:
 
     def __init__(self, lines: Sequence[Line], codec: Codec, config: TransformerConfig) -> None:
         self.lines, self.codec, self.config = list(lines), codec, config
-        counts = Counter(n for line in lines for n in codec.encode(line.text))
+        texts = {form for line in self.lines for form in (line.text, turned(line.text))}
+        self.ids = {text: codec.encode(text) for text in sorted(texts)}
+        counts = Counter(n for line in lines for n in self.ids[line.text])
         self.rare = {n for n, c in counts.items() if c == 1} if codec.unknown >= 0 else set()
 
     def batch(self, index: Iterable[int], noise: np.random.Generator | None) -> Batch:
@@ -108,7 +112,7 @@ class Examples:
     def _one(self, line: Line, noise: np.random.Generator | None) -> tuple[list[int], list[int], list[int]]:
         codec, config = self.codec, self.config
         if noise is None:
-            ids = [*codec.encode(line.text), codec.end]
+            ids = [*self.ids[line.text], codec.end]
             return codec.prefix(Condition.of(line)), ids, ids
         text = turned(line.text) if noise.random() < config.turn else line.text
         hidden: dict[str, Any] = {
@@ -116,7 +120,7 @@ class Examples:
             for f in fields(Condition)
             if noise.random() < (config.style_drop if f.name == "style" else config.control_drop)
         }
-        ids = [*codec.encode(text), codec.end]
+        ids = [*self.ids[text], codec.end]
         if codec.unknown >= 0:
             drawn = noise.random((2, len(ids)))
             ids = [codec.unknown if n in self.rare and u < config.rare_drop else n for n, u in zip(ids, drawn[0])]
@@ -159,8 +163,11 @@ class Known:
         self.lines = tuple(lines)
         self.styles = tuple(dict.fromkeys(line.style for line in lines))
         texts = [(line, turned(line.text)) for line in lines]
+        self.wordings: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+        for line in lines:
+            self.wordings[_wording(line.text)].add(line.style)
         self.runs = {
-            run for line, other in texts for text in (line.text, other) for n in (2, 3) for run in _runs(text, n)
+            run for line, other in texts for text in (line.text, other) for n in (2, 3, 4) for run in _runs(text, n)
         }
 
     @cached_property
@@ -181,13 +188,27 @@ class Known:
         )
 
     def unseen(self, text: str) -> int:
-        """Runs of two or three tokens, edges counted as tokens, that no training line has, turned or not: a sign of
-        bad grammar. One new run of three with a slot in it is free: that is how a line gets a price that had none.
+        """Runs of two to four tokens, edges counted as tokens, that no training line has, turned or not: a sign of bad
+        grammar. New runs of three are free where they hold a slot after a mark ("bunch, {price}."), of four where they
+        hold a slot: that is how a line gets a price or size that had none, and clauses of two lines come together.
         """
-        pairs = sum(run not in self.runs for run in _runs(text, 2))
-        triples = [run for run in _runs(text, 3) if run not in self.runs]
-        filled = sum(any(piece[0] == "{" for piece in run) for run in triples)
-        return pairs + len(triples) - min(filled, 1)
+        new = [run for n in (2, 3, 4) for run in _runs(text, n) if run not in self.runs]
+        return sum(not _free(run) for run in new)
+
+    def off_style(self, text: str, style: str) -> bool:
+        """Whether its words, slots and marks left out, are those of training lines of other styles alone."""
+        found = self.wordings.get(_wording(text))
+        return found is not None and style not in found
+
+
+def _wording(text: str) -> tuple[str, ...]:
+    return tuple(p.lower() for p in cut(text) if p[0].isalnum())
+
+
+def _free(run: tuple[str, ...]) -> bool:
+    if len(run) == 4:
+        return any(piece[0] == "{" for piece in run)
+    return len(run) == 3 and any(b[0] == "{" and (a in _MARKS or a[0] == "{") for a, b in pairwise(run))
 
 
 def _words(lines: Iterable[Line]) -> frozenset[str]:

@@ -22,9 +22,9 @@ Model = TypeVar("Model", bound=nn.Module)
 _CHUNK = 128
 
 
-def token_logs(model: nn.Module, batch: Batch) -> Tensor:
+def token_logs(model: nn.Module, batch: Batch, temperature: float = 1.0) -> Tensor:
     """(B, T - 1) log-probability of each token given those before it; 0 where the target is ignored."""
-    logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float()
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float() / temperature
     goal = batch.targets[:, 1:]
     logs = torch.log_softmax(logits, dim=-1).gather(-1, goal.clamp(min=0)[..., None])[..., 0]
     return logs.masked_fill(goal == IGNORED, 0.0)
@@ -39,7 +39,9 @@ def mean_loss(model: nn.Module, batch: Batch, weight: Tensor | None = None) -> T
 
 
 @torch.no_grad()
-def line_logs(model: nn.Module, examples: Examples, skip: int | None = None) -> tuple[NDArray[np.float64], int]:
+def line_logs(
+    model: nn.Module, examples: Examples, skip: int | None = None, temperature: float = 1.0
+) -> tuple[NDArray[np.float64], int]:
     """((n,) log-probability of each line with its end, number of tokens); tokens equal to `skip` left out."""
     model.eval()
     sums, count = [], 0
@@ -47,22 +49,27 @@ def line_logs(model: nn.Module, examples: Examples, skip: int | None = None) -> 
         batch = examples.batch(range(start, min(start + _CHUNK, len(examples.lines))), None)
         if skip is not None:
             batch.targets[batch.targets == skip] = IGNORED
-        sums.append(token_logs(model, batch).double().sum(1).numpy())
+        sums.append(token_logs(model, batch, temperature).double().sum(1).numpy())
         count += int((batch.targets[:, 1:] != IGNORED).sum())
     return (np.concatenate(sums) if sums else np.zeros(0)), count
 
 
 def held_out_perplexity(
-    model: nn.Module, lines: Sequence[Line], codec: Codec, config: TransformerConfig, skip: int | None = None
+    model: nn.Module,
+    lines: Sequence[Line],
+    codec: Codec,
+    config: TransformerConfig,
+    skip: int | None = None,
+    temperature: float = 1.0,
 ) -> float:
-    """exp(- mean log-probability per token), ends counted.
+    """exp(- mean log-probability per token), ends counted; `temperature` divides the logits.
 
     Raises:
         InputError: no line.
     """
     if not lines:
         raise InputError("perplexity", "no line", "Give at least one")
-    logs, count = line_logs(model, Examples(lines, codec, config), skip)
+    logs, count = line_logs(model, Examples(lines, codec, config), skip, temperature)
     return math.exp(-float(logs.sum()) / count)
 
 

@@ -1,15 +1,17 @@
 """Copy generators side by side: held-out perplexity, best of 8 against one sample, novelty, likeness, slots, speed.
 
-    python scripts/bench_copy.py --out runs/copy
+    python scripts/bench_copy.py --out runs/copy --seeds 3
 
 The transformer trains on the training lines of the seed corpus less a tenth that stops its training; perplexity is on
-the corpus's held-out tenth, in the transformer's own tokens for every model. The order of the n-grams is chosen on the
-lines that stop the training.
+the corpus's held-out tenth, in the transformer's own tokens for every model. Words that no training line has are one
+unknown token, whose probability every model must give (second column: left out). The order of the n-grams, and the
+temperature that corrects the transformer's confidence, are chosen on the lines that stop the training.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from recenv.core.checks import check_seed, check_whole
-from recenv.generators.base import GENERATORS, Generator, Row, make_generator, requests_for
+from recenv.core.errors import InputError
+from recenv.generators.base import GENERATORS, Generator, Row, load_generator, make_generator, requests_for
 from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.guard import guard_reasons
 from recenv.generators.guardrails import write_copies
@@ -51,7 +54,11 @@ class BenchCopyConfig:
     temperature: float = 1.0
     """Of sampling."""
     seed: int = 0
-    """Of training and sampling."""
+    """Of training and sampling; the first one of the transformer's."""
+    seeds: int = 3
+    """Transformers trained, with seeds from `seed` on."""
+    models: Path | None = None
+    """Folder of trained transformers (fit0, fit1, ...): read where there, else written; OUT if not given."""
 
 
 def run(config: BenchCopyConfig) -> dict[str, Any]:
@@ -59,27 +66,41 @@ def run(config: BenchCopyConfig) -> dict[str, Any]:
     check_seed(config.seed)
     for name in ("lines", "products", "variants"):
         check_whole(name, getattr(config, name))
+    check_whole("seeds", config.seeds)
     config.out.mkdir(parents=True, exist_ok=False)
     train, held_out = read_corpus().split()
-    result: dict[str, Any] = {"lines": len(train), "held_out": len(held_out), "generators": {}}
+    result: dict[str, Any] = {"lines": len(train), "held_out": len(held_out), "perplexity": {}, "generators": {}}
     for name in config.generators:
         if name not in GENERATORS:
-            raise ValueError(f"no generator {name!r}; choose among {sorted(GENERATORS)}")
-        generator = make_generator(name, SLOTS)
-        began = time.process_time()
-        report = {} if getattr(generator, "fitted", True) else generator.fit(train, (), config.seed)
-        entry: dict[str, Any] = {"fit_seconds": time.process_time() - began, "fit": report}
-        if name == "transformer":
-            result["perplexity"] = _perplexities(generator, held_out)
-        entry["sampled"] = _sampled(generator, train, held_out, config)
-        entry["speed"] = _speed(generator, config)
-        result["generators"][name] = entry
-        (config.out / "copy.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"{name}: {time.process_time() - began:.0f} CPU-seconds", flush=True)
+            raise InputError("option generators", f"unknown name {name!r}", f"Choose among {sorted(GENERATORS)}")
+        for seed in range(config.seed, config.seed + (config.seeds if name == "transformer" else 1)):
+            began = time.process_time()
+            generator, report = _fitted(name, seed, train, config)
+            entry: dict[str, Any] = {"fit": report, "sampled": _sampled(generator, train, held_out, seed, config)}
+            if name == "transformer":
+                result["perplexity"][str(seed)] = _perplexities(generator, held_out)
+            if seed == config.seed:
+                entry["speed"] = _speed(generator, config)
+            result["generators"][f"{name} {seed}"] = entry
+            (config.out / "copy.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            print(f"{name} {seed}: {time.process_time() - began:.0f} CPU-seconds", flush=True)
     text = markdown(result)
     (config.out / "copy.md").write_text(text, encoding="utf-8")
     print(text)
     return result
+
+
+def _fitted(name: str, seed: int, train: Sequence[Line], config: BenchCopyConfig) -> tuple[Any, dict[str, Any]]:
+    generator = make_generator(name, SLOTS)
+    if getattr(generator, "fitted", True):
+        return generator, {}
+    folder = (config.models or config.out) / f"{'fit' if name == 'transformer' else name}{seed}"
+    if (folder / "generator.json").is_file():
+        return load_generator(name, folder), {}
+    began = time.process_time()
+    report = generator.fit(train, (), seed)
+    generator.save(folder)
+    return generator, report | {"cpu_seconds": time.process_time() - began}
 
 
 def _perplexities(generator: Any, held_out: Sequence[Line]) -> dict[str, dict[str, float]]:
@@ -100,12 +121,23 @@ def _perplexities(generator: Any, held_out: Sequence[Line]) -> dict[str, dict[st
         "n-gram by style (Kneser-Ney, mixed)": lambda n: GroupedKneserNey(n, *parts).fit(ids(lines), styles(lines)),
         "template frequency": lambda n: TemplateFrequency(*parts).fit(ids(lines), styles(lines)),
     }
-    found = {"transformer": {"all": generator.perplexity(held_out), "known": generator.perplexity(held_out, True)}}
+    tokens = sum(len(x) + 1 for x in ids(held_out))
+    sure = min((1.0 + k / 10 for k in range(11)), key=lambda t: generator.perplexity(stop, temperature=t))
+    found: dict[str, dict[str, float]] = {
+        f"transformer{', confidence corrected' * (t > 0)}": {
+            "all": generator.perplexity(held_out, temperature=t or 1.0),
+            "known": generator.perplexity(held_out, True, t or 1.0),
+            "temperature": t or 1.0,
+        }
+        for t in (0.0, sure)
+    }
     for name, make in made.items():
         tried = {n: make(n) for n in ((1,) if name == "template frequency" else (2, 3, 4, 5))}
         best = min(tried, key=lambda n: perplexity(tried[n], ids(stop), styles(stop)))
         score = [perplexity(tried[best], ids(held_out), styles(held_out), skip) for skip in (None, codec.unknown)]
         found[name] = {"order": best, "all": score[0], "known": score[1]}
+    for entry in found.values():
+        entry["nats_a_line"] = math.log(entry["all"]) * tokens / len(held_out)
     return found
 
 
@@ -117,7 +149,7 @@ def _stopping_lines(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
 
 
 def _sampled(
-    generator: Any, train: Sequence[Line], held_out: Sequence[Line], config: BenchCopyConfig
+    generator: Any, train: Sequence[Line], held_out: Sequence[Line], seed: int, config: BenchCopyConfig
 ) -> dict[str, dict[str, float]]:
     """Way of sampling -> measures of its lines."""
     if not hasattr(generator, "draw"):
@@ -125,15 +157,15 @@ def _sampled(
         lines = [
             Line(v.style, v.text)
             for style in generator.styles
-            for v in generator.generate(requests_for(items, (style,)), 1, config.seed, config.temperature)
+            for v in generator.generate(requests_for(items, (style,)), 1, seed, config.temperature)
         ]
         return {"as offered": _measures(lines, train, held_out)}
-    free = _draws(generator, config, 8, False)
-    bound = _draws(generator, config, 8, True)
+    free = _draws(generator, config, seed, 8, False)
+    bound = _draws(generator, config, seed, 8, True)
     offered = [
         Line(style, text)
         for style in generator.styles
-        for text in generator.draw(style, 8 * config.lines, config.seed, config.temperature, verified=True)
+        for text in generator.draw(style, 8 * config.lines, seed, config.temperature, verified=True)
     ]
     return {
         "one sample, unconstrained": _measures([eight[0] for eight in free], train, held_out),
@@ -145,11 +177,11 @@ def _sampled(
     }
 
 
-def _draws(generator: Any, config: BenchCopyConfig, of: int, constrained: bool) -> list[list[Line]]:
+def _draws(generator: Any, config: BenchCopyConfig, seed: int, of: int, constrained: bool) -> list[list[Line]]:
     """For each style `lines` lists of `of` samples."""
     made = []
     for style in generator.styles:
-        texts = generator.draw(style, of * config.lines, config.seed, config.temperature, constrained)
+        texts = generator.draw(style, of * config.lines, seed, config.temperature, constrained)
         # Neighbours come from one batch of one kind of evidence; strides mix the kinds.
         made += [[Line(style, text) for text in texts[k :: config.lines]][:of] for k in range(config.lines)]
     return made
@@ -214,25 +246,39 @@ def _speed(generator: Generator, config: BenchCopyConfig) -> dict[str, float]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The tables."""
-    rows = ["| model | order | perplexity a token | without unknown words |", "|---|---|---|---|"]
-    for name, p in result.get("perplexity", {}).items():
-        rows.append(f"| {name} | {p.get('order', '')} | {p['all']:.2f} | {p['known']:.2f} |")
+    rows = [
+        "| model | perplexity a token | without unknown words | nats a line | order or temperature |",
+        "|---" * 5 + "|",
+    ]
+    seeds = list(result["perplexity"].values())
+    for name in seeds[0] if seeds else ():
+        each = [p[name] for p in seeds]
+        cells = [_mean([e[k] for e in each]) for k in ("all", "known", "nats_a_line")]
+        choice = sorted({e.get("order", e.get("temperature", 1.0)) for e in each})
+        rows.append(f"| {name} | {' | '.join(cells)} | {', '.join(f'{c:g}' for c in choice)} |")
     names = ("lines", "slot_error", "refused", "unique", "novelty", "distinct_novelty", "self_bleu",
              "self_bleu_distinct", "bleu_held_out")  # fmt: skip
     rows += ["", f"| generator | lines drawn | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
-    for generator, entry in result["generators"].items():
-        for way, m in entry["sampled"].items():
-            cells = [f"{m[n]:.3f}" if n in m and n != "lines" else str(m.get(n, "")) for n in names]
-            rows.append(f"| {generator} | {way} | {' | '.join(cells)} |")
-    rows += ["", "| generator | fit, CPU s | products | lines kept | distinct | refused | generate, CPU s | wall s |"]
-    rows.append("|---" * 8 + "|")
-    for generator, entry in result["generators"].items():
-        s = entry["speed"]
-        rows.append(
-            f"| {generator} | {entry['fit_seconds']:.0f} | {s['products']} | {s['kept']} | {s['distinct']} "
-            f"| {s['rejected']} | {s['cpu_seconds']:.1f} | {s['wall_seconds']:.1f} |"
-        )
+    for kind in dict.fromkeys(key.split()[0] for key in result["generators"]):
+        entries = [e["sampled"] for key, e in result["generators"].items() if key.split()[0] == kind]
+        for way in entries[0]:
+            cells = [_mean([e[way][n] for e in entries if n in e[way]]) for n in names]
+            rows.append(f"| {kind} | {way} | {' | '.join(cells)} |")
+    rows += ["", "| generator | products | lines kept | distinct | refused | CPU s | wall s |", "|---" * 7 + "|"]
+    for key, entry in result["generators"].items():
+        if s := entry.get("speed"):
+            cells = [f"{s[n]:.0f}" for n in ("products", "kept", "distinct", "rejected", "cpu_seconds", "wall_seconds")]
+            rows.append(f"| {key} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Mean over seeds, with the lowest and the highest where they differ."""
+    if not values:
+        return ""
+    digits = 0 if min(values) >= 100 else 2 if min(values) > 2 else 3
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if max(values) == min(values) else f"{mean} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
 
 if __name__ == "__main__":

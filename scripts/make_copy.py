@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from recenv.generators.review import as_table, decide, decisions_of, reasons_of
 from recenv.variants import REJECTED_FILE, add_copies, purchase_counts
 from recenv.world import World
 
+FIT_FILE = "fit.json"
+"""In the folder of a kept generator: what it was trained on and how that went."""
+
 
 @dataclass(frozen=True)
 class CopyConfig:
@@ -32,6 +36,9 @@ class CopyConfig:
     """Where the lines come from; several share the lines of an item. Templates fill what neural ones leave open."""
     checkpoint: Path | None = None
     """Folder of a saved generator of that kind; without it the generator trains itself on the seed corpus."""
+    model: Path | None = None
+    """Folder that keeps generators trained on the corpus, each in a folder of its name: read if trained there on the
+    same lines with the same options and seed, else written after training. OUT-generators if not given."""
     variants: int = 3
     """Lines for each item."""
     styles: tuple[str, ...] = ()
@@ -77,8 +84,9 @@ def run(config: CopyConfig) -> dict[str, Any]:
     out = config.out or config.world.with_name(f"{config.world.name}-copy")
     currency = str(world.meta.get("currency", ""))
     items, evidence = _evidence(world, config.evidence)
+    generators = _generators(config, config.model or out.with_name(f"{out.name}-generators"))
     made = write_copies(
-        _generators(config), items, config.variants, config.seed, currency,
+        generators, items, config.variants, config.seed, currency,
         styles=config.styles, channel=config.channel, temperature=config.temperature,
         gap=None if "templates" in config.generator else make_generator("templates", config.slots),
     )  # fmt: skip
@@ -110,21 +118,36 @@ def run(config: CopyConfig) -> dict[str, Any]:
     }
 
 
-def _generators(config: CopyConfig) -> list[Generator]:
+def _generators(config: CopyConfig, kept: Path) -> list[Generator]:
     if len(set(config.generator)) != len(config.generator):
         raise InputError("option generator", f"{' '.join(config.generator)} names one twice", "Name each once")
     if config.checkpoint is not None and len(config.generator) != 1:
         raise InputError("option checkpoint", f"with {len(config.generator)} generators", "Name the one it is of")
     if config.checkpoint is not None:
         return [load_generator(config.generator[0], config.checkpoint)]
-    return [_fitted(make_generator(name, config.slots), config.seed) for name in config.generator]
+    return [_fitted(make_generator(name, config.slots), config.seed, kept / name) for name in config.generator]
 
 
-def _fitted(generator: Generator, seed: int) -> Generator:
-    if not getattr(generator, "fitted", True):
-        train, held_out = read_corpus().split()
-        print(f"training {generator.name} on {len(train)} lines, {len(held_out)} held out")
-        generator.fit(train, held_out, seed)
+def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
+    """The generator as kept in `folder`, or trained now and kept there; as it is if it needs no training."""
+    if getattr(generator, "fitted", True):
+        return generator
+    corpus = read_corpus()
+    wanted = {
+        "corpus": corpus.hash,
+        "slots": sorted(getattr(generator, "slots", ())),
+        "options": repr(getattr(generator, "config", None)),
+        "seed": seed,
+    }
+    note = folder / FIT_FILE
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")).get("trained") == wanted:
+        print(f"{generator.name} as trained before: {folder}")
+        return load_generator(generator.name, folder)
+    train, held_out = corpus.split()
+    print(f"training {generator.name} on {len(train)} lines less a tenth to stop by; {len(held_out)} it never sees")
+    report = generator.fit(train, (), seed)
+    generator.save(folder)
+    note.write_text(json.dumps({"trained": wanted, "report": report}, indent=1) + "\n", encoding="utf-8")
     return generator
 
 

@@ -8,7 +8,10 @@ from recenv.generators.corpus import read_corpus
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
 
-TINY = TransformerConfig(width=32, layers=1, heads=2, epochs=25, batch=32, learning_rate=4e-3, pool=48, blocks=3)
+TINY = TransformerConfig(
+    width=48, layers=1, heads=2, dropout=0.05, word_drop=0.02, rare_drop=0.1, learning_rate=6e-3, epochs=22, slack=2.0,
+    pool=48, blocks=3,
+)  # fmt: skip
 TRAIN, HELD = read_corpus().split()
 
 

@@ -28,6 +28,7 @@ from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import Known, set_aside, turned
 from recenv.generators.transformer_sample import line_reasons
 from recenv.generators.vocabulary import Condition, Vocabulary
+from recenv.scripts import bench_copy_checked
 
 MICRO = replace(TINY, width=16, epochs=2, pool=24, blocks=1, unseen=99)
 
@@ -142,8 +143,21 @@ def test_constraints_hold_on_every_sampled_line(tiny: TransformerGenerator) -> N
         if style not in ("price", "discount", "urgency", "social_proof"):
             assert not any(w in text.lower().split() for text in texts for w in ("best", "offer", "popular", "sold"))
             assert not any("{was_price}" in text for text in texts)
-    free = tiny.draw("plain", 60, seed=3, temperature=1.3, constrained=False)
+    free = tiny.draw("plain", 60, seed=3, temperature=2.0, constrained=False)
     assert slot_error(free, tiny.slots) > 0.1
+
+
+def test_a_second_opinion_finds_nothing_in_lines_that_pass(tiny: TransformerGenerator, tmp_path: Path) -> None:
+    tiny.save(tmp_path)
+    found = bench_copy_checked.run(bench_copy_checked.CheckedConfig(tmp_path, lines=60, out=tmp_path / "found.json"))
+    counts = json.loads((tmp_path / "found.json").read_text())["counts"]
+    assert counts == found["counts"]
+    assert counts["passed the guard"]["lines"] >= 60
+    assert counts["passed the guard"].keys() == {"lines"}
+    # The checker can see: what is drawn before any check has faults, cut-off lines at least.
+    assert counts["drawn"].keys() > {"lines"}
+    with pytest.raises(InputError, match="no Python file"):
+        bench_copy_checked.read_checker(tmp_path / "none.py")
 
 
 def test_an_item_gets_only_what_it_can_fill_and_prove(tiny: TransformerGenerator) -> None:
@@ -182,6 +196,11 @@ def test_turned_lines_come_back_and_pairs_see_what_no_line_has() -> None:
     known = Known(TRAIN)
     assert all(known.unseen(line.text) == 0 for line in TRAIN)
     assert known.unseen("Basket the for: {product}.") >= 2
+    assert known.unseen("For the weekend: {product}, {price}.") == 0
+    assert known.unseen("Something to {price}: {product}.") > 0
+    assert known.off_style("{product}. Mic drop.", "benefit")
+    assert not known.off_style("{product}. Mic drop.", "playful")
+    assert not known.off_style("{product}. Nobody wrote this.", "playful")
     train, aside = set_aside(TRAIN)
     assert sorted(x.text for x in (*train, *aside)) == sorted(x.text for x in TRAIN)
     assert 20 < len(aside) < 80
