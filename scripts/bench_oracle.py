@@ -46,7 +46,7 @@ class BenchOracleConfig:
     """Tokens of a line."""
     lines: int = 4000
     """Lines to train on; a quarter as many to validate."""
-    mle_steps: int = 2000
+    mle_steps: int = 1500
     """Most steps of the MLE."""
     steps: int = 300
     """Steps of the adversarial phase."""
