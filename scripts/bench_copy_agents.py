@@ -137,7 +137,8 @@ def world_and_others(data: Path, seed: int) -> tuple[World, World]:
 def shop_values(world: World, others: World, truth: EmailTruth, steps: int, seed: int) -> dict[str, float]:
     """Values by the truth of agents of `world` on the users of `others`."""
     assert world.copy_effect is not None
-    world = with_effect(world, world.copy_effect.at_mean())
+    effect = world.copy_effect.at_mean()
+    world = with_effect(world, effect)
     obs, user = _users(others, truth)
     table = truth.click[user][:, _truth_action(world, truth)]
     style = styles_of(world)
@@ -171,7 +172,7 @@ def shop_values(world: World, others: World, truth: EmailTruth, steps: int, seed
     shares = np.bincount(style[chosen]) / len(chosen)
     segment = world.segment_of(REGISTRY["model-greedy"](world).part(obs, "profile"))
     found |= _bounds(table, world.action_item, segment) | {"top style share": float(shares.max())}
-    shown = world.copy_effect.posterior["shown"]
+    shown = effect.posterior["shown"]
     return found | {"impressions a copy": float(shown.mean())} | recovered(world, table, segment, expected(world, obs))
 
 
