@@ -81,14 +81,14 @@ def one_seed(config: BenchOracleConfig, seed: int) -> dict[str, Any]:
     for kind in config.kinds:
         task.model = copy.deepcopy(start)
         gan = replace(
-            mle, adversarial=kind, steps=config.steps, generator_rate=1e-3, critic_rate=3e-3, critic_steps=200,
-            critic_width=64, critic_accuracy=0.75, every=50, patience=ENDLESS,
+            mle, adversarial=kind, anchor=0.2, steps=config.steps, generator_rate=2e-3, critic_rate=3e-3,
+            critic_steps=200, critic_width=64, critic_accuracy=0.75, every=50, patience=ENDLESS,
         )  # fmt: skip
         arms[f"GAN, {kind}"] = _arm(task, gan, seed)
         dearest = max(dearest, arms[f"GAN, {kind}"]["cpu_seconds"])
     task.model = copy.deepcopy(start)
     began = time.process_time()
-    longer = replace(mle, steps=ENDLESS, patience=ENDLESS, generator_rate=1e-3)
+    longer = replace(mle, steps=ENDLESS, patience=ENDLESS, generator_rate=2e-3)
     arms[LONGER] = _arm(task, longer, seed, lambda: time.process_time() - began >= dearest)
     return arms
 
