@@ -35,6 +35,8 @@ class BenchTuningConfig:
     """JSON file for the table."""
     seed: int = 0
     """Of sampling."""
+    only: str = ""
+    """Only methods whose name begins like this."""
     judged: int = 60
     """Lines a style on which the gate measures."""
 
@@ -57,6 +59,12 @@ def run(config: BenchTuningConfig) -> dict[str, Any]:
     tries: list[tuple[str, Any]] = [
         ("rejection, a(text)", lambda: rejection_tune(base, wording, TuningConfig(**options), config.seed)),
         (
+            "gentle rejection, a(text)",
+            lambda: rejection_tune(
+                base, wording, TuningConfig(rounds=1, epochs=2, fresh=0.2, learning_rate=1e-4, **options), config.seed
+            ),
+        ),
+        (
             "REINFORCE, a(text), leash .1",
             lambda: reinforce_tune(base, wording, TuningConfig(rounds=12, **options), config.seed),
         ),
@@ -70,6 +78,8 @@ def run(config: BenchTuningConfig) -> dict[str, Any]:
     table: dict[str, Any] = {}
     print("| method | reward | guard pass rate | self-BLEU | unique | verdict |\n" + "|---" * 6 + "|")
     for name, tune in tries:
+        if not name.startswith(config.only):
+            continue
         gate: Gate = tune()[1]
         table[name] = asdict(gate) | {"accepted": gate.accepted}
         print(row(name, gate.before, gate.after, gate.reasons), flush=True)
