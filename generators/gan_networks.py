@@ -30,7 +30,7 @@ class LineRNN(PreTrainedModel):
     config_class = PreTrainedConfig
 
     def __init__(self, size: int, width: int, layers: int, prefix: int, dropout: float) -> None:
-        super().__init__(PreTrainedConfig(tie_word_embeddings=False))
+        super().__init__(PreTrainedConfig.from_dict({"tie_word_embeddings": False}))
         self.prefix, self.layers, self.size = prefix, layers, size
         self.embedding = nn.Embedding(size, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recenv.generators.gan_networks import LineRNN
 
-Processor = Callable[[Tensor, Tensor], Tensor]
+Processor = Callable[..., Tensor]
 """(ids (B, prefix + t), scores (B, V)) -> scores, as a `transformers` logits processor."""
 
 
