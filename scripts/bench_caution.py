@@ -73,6 +73,8 @@ class CautionConfig:
     """Calibrated standard deviations taken off."""
     support: float = 0.01
     """The support mask; 1 / items is what uniform logging would give each."""
+    together: bool = False
+    """Compare both at once with neither, and not each alone."""
     agents: tuple[str, ...] = ("model-greedy", "linucb")
     """Policies."""
     episodes: int = 150
@@ -174,7 +176,8 @@ def _cell(config: CautionConfig, seed: int) -> dict[str, Any]:
         options = FitOptions(seed=seed, segments=config.segments, members=config.members, training=training)
         world, judge = fit_worlds(base / "data", base / "world", options, progress=False)
     k, s = config.pessimism, config.support
-    plans = [(text, *plan) for text in config.agents for plan in ((0.0, 0.0), (k, 0.0), (0.0, s))]
+    cautious = ((k, s),) if config.together else ((k, 0.0), (0.0, s))
+    plans = [(text, *plan) for text in config.agents for plan in ((0.0, 0.0), *cautious)]
     value = partial(_values, config, seed, world, judge, partial(TrueResponse, truth))
     return {
         "rarely_shown": float((world.logged_rates < config.support).mean()),
