@@ -90,14 +90,15 @@ def write_copies(
     sources = [*zip(generators, goals, strict=True), *([(gap, n)] if gap is not None else [])]
     for source, goal in sources:
         before, pending = dict(judged), [i for i in catalogue if len(_passed(judged[i])) < goal]
-        ask = goal
+        ask, told = goal, dict.fromkeys(catalogue, 0)
         for _ in range(ROUNDS):
             requests = requests_for([catalogue[i] for i in pending], styles, channel)
             proposals: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
             for variant in source.generate(requests, ask, seed, temperature) if requests else ():
                 proposals[variant.item_id].append(variant)
-            more = [i for i, lines in proposals.items() if len(before[i]) + len(lines) > len(judged[i])]
+            more = [i for i, lines in proposals.items() if len(lines) > told[i]]
             for item_id in more:
+                told[item_id] = len(proposals[item_id])
                 judged[item_id] = _judge(before[item_id], proposals[item_id], catalogue[item_id], currency, channel)
             pending, ask = [i for i in more if len(_passed(judged[i])) < goal], 2 * ask
         judged = {i: _upto(lines, goal) for i, lines in judged.items()}
@@ -115,10 +116,16 @@ def check_styles(styles: Sequence[str]) -> None:
 def _judge(
     before: Sequence[Variant], lines: Sequence[Variant], item: Row, currency: str, channel: str
 ) -> list[Variant]:
-    """Lines judged before, then `lines` checked; one that says what another said is `near_duplicate:COPY_ID`."""
-    judged = list(before)
+    """Lines judged before, then `lines` checked; one that says what another said is `near_duplicate:COPY_ID`.
+
+    A line whose id was judged before is that line: it is judged once, whoever proposes it again.
+    """
+    judged, known = list(before), {v.copy_id for v in before}
     passed = {v.text: v.copy_id for v in before if v.status != "rejected"}
     for line in lines:
+        if line.copy_id in known:
+            continue
+        known.add(line.copy_id)
         checked = check(line, item, currency, channel)
         if checked.status != "rejected":
             twin = near_duplicate(checked.text, passed)
@@ -147,7 +154,7 @@ def _copy_set(
     every = [v for lines in judged.values() for v in lines]
     plain = {v.copy_id for v in kept}
     waiting = tuple(v for v in every if v.status == "needs review" and v.copy_id not in plain)
-    rejected = tuple(v for v in every if v.status == "rejected")
+    rejected = tuple(v for v in every if v.status == "rejected" and v.copy_id not in plain)
     counts = Counter(name for v in (*rejected, *waiting) for name in {r.partition(":")[0] for r in v.checks})
     return CopySet(tuple(kept), rejected, dict(sorted(counts.items())), waiting)
 

@@ -190,7 +190,8 @@ def _review(config: CopyConfig) -> dict[str, Any]:
         print(f"{len(waiting):,} lines need review")
         names = ("copy_id", "style", "text", "shown", "generator")
         return result | {"lines": [{n: x[n] for n in names} | {"reasons": reasons_of(x)} for x in waiting]}
-    ids = {line["copy_id"] for line in kept_out}
+    # A line that the world shows is the one meant, whatever was once kept out under the same id.
+    ids = {line["copy_id"] for line in kept_out} - set(world.copies["copy_id"].to_pylist())
     about_shown = {k: v for k, v in decisions.items() if k not in ids}
     shown = decide(world.copies.to_pylist(), about_shown, config.by)
     moved = decide(kept_out, {k: v for k, v in decisions.items() if k in ids}, config.by)

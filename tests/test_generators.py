@@ -281,3 +281,15 @@ def test_generators_share_the_lines_of_an_item() -> None:
     assert Counter(v.generator for v in filled.kept) == {"one-line": 3, "templates": 6}
     with pytest.raises(InputError, match="none is given"):
         write_copies([], catalogue(1), n=1, seed=0)
+
+
+def test_a_line_proposed_again_is_judged_once() -> None:
+    templates = make_generator("templates")
+    for sources in ([templates, templates], [OneLine(), templates, OneLine()], [OnlyPrices(), OnlyPrices()]):
+        made = write_copies(sources, catalogue(3), n=5, seed=0)
+        every = [v.copy_id for v in (*made.kept, *made.waiting, *made.rejected)]
+        assert len(set(every)) == len(every)
+        assert {v.status for v in made.kept} == {"auto-passed"}
+    named = {"item_id": "1", "text": "y" * 200}
+    made = write_copies(templates, [named], n=40, seed=0)
+    assert not {v.copy_id for v in made.kept} & {v.copy_id for v in made.rejected}

@@ -96,6 +96,16 @@ def test_review_lists_approves_and_retires_in_a_new_world(tmp_path: Path, capsys
         run(CopyConfig(world=tmp_path / "a", approve=("waits",)))
 
 
+def test_a_shown_line_is_retired_whatever_was_kept_out_under_its_id(tmp_path: Path) -> None:
+    world = small_world(copies=0)
+    world.save(tmp_path / "w")
+    item = world.items["item_id"].to_pylist()[0]
+    shown, twin = line("shown", "auto-passed", item), line("shown", "rejected", item)
+    add_copies(tmp_path / "w", as_table([shown]), tmp_path / "a", rejected=as_table([twin]))
+    done = run(CopyConfig(world=tmp_path / "a", review=True, retire=("shown",)))
+    assert World.load(done["world"]).copies["status"].to_pylist() == ["retired"]
+
+
 def test_evidence_is_what_was_counted_and_no_more() -> None:
     item = np.concatenate([np.zeros(200, int), np.ones(40, int), np.full(10, 2)])
     times = np.concatenate([np.ones(200), np.full(40, 3), np.full(10, 9)])
