@@ -131,7 +131,8 @@ def add_copies(
     RETIRED there is offered no more.
 
     Raises:
-        InputError: `shown` has not the world's copies in their order, or a copy names an item that the world lacks.
+        InputError: `shown` has not the world's copies in their order, a copy names an item that the world lacks, or
+            `copies` has no column `status` (logged copies, which have none, come with the fit: `with_copies`).
     """
     copies, left_out = admitted(copies)
     kept_out = pa.concat_tables([t for t in (rejected, left_out) if t is not None], promote_options="permissive")
@@ -150,9 +151,14 @@ def add_copies(
 
 
 def admitted(copies: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """(lines that may enter a world, all others): by `status`; a table without that column is taken whole."""
+    """(lines that may enter a world, all others), by `status`.
+
+    Raises:
+        InputError: the table has no such column, so that nothing says whether anybody checked its lines.
+    """
     if "status" not in copies.column_names:
-        return copies, copies.slice(0, 0)
+        mend = f"Let the guardrails judge the lines, or a person; only {' or '.join(ADMITTED)} ones enter a world"
+        raise InputError("copies", "no column 'status'", mend)
     enters = pa.array([state in ADMITTED for state in copies["status"].to_pylist()], pa.bool_())
     return copies.filter(enters), copies.filter(pc.invert(enters))
 

@@ -120,7 +120,7 @@ def test_a_copy_keeps_the_report_and_says_whose_it_is(assessed: tuple[Path, dict
     folder, _ = assessed
     shutil.copytree(folder / "world", tmp_path / "world")
     copies = pa.table({"copy_id": ["a"], "item_id": pa.array([None], pa.string()), "style": ["plain"],
-                       "template": ["{product}"], "text": ["{product}"]})  # fmt: skip
+                       "template": ["{product}"], "text": ["{product}"], "status": ["approved"]})  # fmt: skip
     add_copies(tmp_path / "world", copies, tmp_path / "copy")
     World.load(tmp_path / "copy")
     assert "measured on world, without the copy" in verdict_of(tmp_path / "copy")

@@ -176,8 +176,8 @@ def test_copies_that_the_log_does_not_tell_are_summed_out_and_said_to_be(small_s
 
     world = World.load(small_shop / "world")
     ids = world.items["item_id"].to_pylist()
-    rows = [{"copy_id": f"{i}-{k}", "item_id": i, "style": "plain", "template": "x", "text": f"x{k}"} for i in ids
-            for k in range(2)]  # fmt: skip
+    rows = [{"copy_id": f"{i}-{k}", "item_id": i, "style": "plain", "template": "x", "text": f"x{k}",
+             "status": "approved"} for i in ids for k in range(2)]  # fmt: skip
     add_copies(small_shop / "world", pa.Table.from_pylist(rows), tmp_path / "world")
     plain = ask(small_shop, agents=("random",))
     more = ask(small_shop, agents=("random",), world=tmp_path / "world")

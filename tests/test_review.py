@@ -106,6 +106,13 @@ def test_a_shown_line_is_retired_whatever_was_kept_out_under_its_id(tmp_path: Pa
     assert World.load(done["world"]).copies["status"].to_pylist() == ["retired"]
 
 
+def test_lines_that_nobody_judged_do_not_enter_a_world(tmp_path: Path) -> None:
+    small_world(copies=0).save(tmp_path / "w")
+    with pytest.raises(InputError, match="no column 'status'"):
+        add_copies(tmp_path / "w", as_table([line("a", "approved")]).drop_columns(["status"]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_evidence_is_what_was_counted_and_no_more() -> None:
     item = np.concatenate([np.zeros(200, int), np.ones(40, int), np.full(10, 2)])
     times = np.concatenate([np.ones(200), np.full(40, 3), np.full(10, 9)])

@@ -140,6 +140,7 @@ def copies(item_ids: list[str]) -> pa.Table:
         "copy_id": [f"c{i}" for i in range(n)],
         "style": ["plain", "playful"] * (n // 2),
         "text": [f"t{i}" for i in range(n)],
+        "status": ["approved"] * n,
     }
     return pa.table({"item_id": item_ids, **texts})
 
