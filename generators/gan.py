@@ -159,7 +159,7 @@ class GanGenerator(TransformerGenerator):
         return LineRNN(len(codec), c.width, c.layers, PREFIX, c.dropout)
 
     def _material(self, codec: Codec, lines: Sequence[Line], held: Sequence[Line], gan: GanConfig) -> Material:
-        examples, checked = (Examples(x, codec, self.config) for x in (lines, held))
+        examples, checked = Examples(lines, codec, self.config, held), Examples(held, codec, self.config)
         return Material(
             batch=examples.batch,
             count=len(lines),

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recenv.core.errors import InputError
 from recenv.generators.base import Row, digest
-from recenv.generators.corpus import HELD_OUT, Line, has_evidence
+from recenv.generators.corpus import HELD_OUT, Line, has_evidence, read_corpus
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.vocabulary import Condition, cut
 
@@ -64,6 +64,12 @@ def turned(text: str) -> str:
     return f"{found[1]}: {{product}}." if found else text
 
 
+@lru_cache(maxsize=1)
+def held_out_texts() -> frozenset[str]:
+    """Texts of the packaged corpus that no generator may train on."""
+    return frozenset(line.text for line in read_corpus().split()[1])
+
+
 def set_aside(rows: Sequence[Line]) -> tuple[list[Line], list[Line]]:
     """(training, validation): a fixed tenth by the hash of the text, for a fit that was given no validation lines."""
     aside = [int(digest(f"validation {line.text}")[:8], 16) % HELD_OUT == 0 for line in rows]
@@ -95,12 +101,20 @@ class Batch:
 
 
 class Examples:
-    """Training lines with the noise that keeps a model from learning a few hundred lines by heart."""
+    """Training lines with the noise that keeps a model from learning a few hundred lines by heart.
 
-    def __init__(self, lines: Sequence[Line], codec: Codec, config: TransformerConfig) -> None:
+    A line whose turn is a held-out line of the corpus, or one of `keep_out` (the lines that stop a training), is never
+    turned: else the turn would show what is to be foretold.
+    """
+
+    def __init__(
+        self, lines: Sequence[Line], codec: Codec, config: TransformerConfig, keep_out: Sequence[Line] = ()
+    ) -> None:
         self.lines, self.codec, self.config = list(lines), codec, config
-        texts = {form for line in self.lines for form in (line.text, turned(line.text))}
-        self.ids = {text: codec.encode(text) for text in sorted(texts)}
+        unseen = held_out_texts() | {line.text for line in keep_out}
+        turns = {line.text: turned(line.text) for line in self.lines}
+        self.turns = {text: text if turn in unseen else turn for text, turn in turns.items()}
+        self.ids = {text: codec.encode(text) for text in sorted({*self.turns, *self.turns.values()})}
         counts = Counter(n for line in lines for n in self.ids[line.text])
         self.rare = {n for n, c in counts.items() if c == 1} if codec.unknown >= 0 else set()
 
@@ -114,7 +128,7 @@ class Examples:
         if noise is None:
             ids = [*self.ids[line.text], codec.end]
             return codec.prefix(Condition.of(line)), ids, ids
-        text = turned(line.text) if noise.random() < config.turn else line.text
+        text = self.turns[line.text] if noise.random() < config.turn else line.text
         hidden: dict[str, Any] = {
             f.name: f.default
             for f in fields(Condition)

@@ -92,7 +92,7 @@ def fit_model(
         InputError: the loss is not finite.
     """
     noise = np.random.default_rng([seed, 1])
-    examples = Examples(lines, codec, config)
+    examples = Examples(lines, codec, config, validation)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     mean = [p.detach().clone() for p in trained]

@@ -25,7 +25,7 @@ from recenv.generators.corpus import Line
 from recenv.generators.quality import novelty, slot_error
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
-from recenv.generators.transformer_data import Known, set_aside, turned
+from recenv.generators.transformer_data import Examples, Known, held_out_texts, set_aside, turned
 from recenv.generators.transformer_sample import line_reasons
 from recenv.generators.vocabulary import Condition, Vocabulary
 from recenv.scripts import bench_copy_checked
@@ -204,6 +204,25 @@ def test_turned_lines_come_back_and_pairs_see_what_no_line_has() -> None:
     train, aside = set_aside(TRAIN)
     assert sorted(x.text for x in (*train, *aside)) == sorted(x.text for x in TRAIN)
     assert 20 < len(aside) < 80
+
+
+def test_no_held_out_line_is_seen_in_training_not_even_turned() -> None:
+    lines, stop = set_aside(TRAIN)
+    config = replace(TINY, turn=0.9, word_drop=0.0, rare_drop=0.0)
+    codec = Vocabulary.train(lines)
+    kept_out = {codec.decode(codec.encode(x.text)) for x in (*HELD, *stop)}
+    assert {turned(x.text) for x in lines} & held_out_texts()  # else there is nothing to keep out
+
+    def seen(examples: Examples) -> set[str]:
+        noise = np.random.default_rng(0)
+        batches = [examples.batch(range(len(lines)), noise) for _ in range(4)]
+        rows = [row for batch in batches for ids in (batch.ids, batch.targets) for row in ids.tolist()]
+        return {codec.decode(n for n in row if n >= 0 and n not in codec.controls - {codec.end}) for row in rows}
+
+    texts = seen(Examples(lines, codec, config, stop))
+    assert texts >= {x.text for x in lines if turned(x.text) in {*held_out_texts(), *(y.text for y in stop)}}
+    assert len(texts) > len(lines)
+    assert not texts & kept_out
 
 
 @pytest.mark.parametrize(
