@@ -87,7 +87,7 @@ def _values(text: str, item: Row, currency: str) -> list[str]:
             value, reason = "-", f"bad_slot:{slot}"
         else:
             reason = "" if value else f"missing_slot:{slot}"
-        if slot == "was_price" and not reason and not has_evidence(item, "was_price"):
+        if slot in ("price", "was_price") and not reason and not has_evidence(item, slot):
             reason = f"bad_slot:{slot}"
         found += [reason or _shown(slot, value)]
     return found

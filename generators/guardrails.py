@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from recenv.core.errors import InputError
 from recenv.core.render import SLOT_COLUMNS
 from recenv.generators.base import Generator, Row, Variant, digest, requests_for, rows
 from recenv.generators.channels import channel_named
-from recenv.generators.corpus import read_corpus
+from recenv.generators.corpus import read_corpus, running
 from recenv.generators.guard import check, guard_reasons
 from recenv.generators.guard_claims import vouched
 from recenv.generators.guard_text import canonical
@@ -62,6 +63,7 @@ def write_copies(
     channel: str = "description",
     temperature: float = 1.0,
     gap: Generator | None = None,
+    at: datetime | None = None,
 ) -> CopySet:
     """Up to `n` checked lines for every item, no two of an item nearly the same (`near_duplicate`).
 
@@ -69,7 +71,8 @@ def write_copies(
     over; what is still missing comes from `gap`, where given. Several generators share the `n` lines of an item evenly
     in their order; what one could not fill, the next ones fill. An item with nothing passed gets the plain line
     `{product}`; where that too has something against it (a name that is too long by itself, say) its state is
-    `needs review`, with the reasons in `checks`.
+    `needs review`, with the reasons in `checks`. `at`: when the lines are to be true; an offer that is over then counts
+    as none. Without it every `offer_ends` that is a moment counts.
 
     Raises:
         InputError: items without id or text, an item's `claims` of another form, n below 1, an unknown style or
@@ -79,7 +82,7 @@ def write_copies(
     check_seed(seed)
     channel_named(channel)
     check_styles(styles)
-    catalogue = {str(item["item_id"]): item for item in rows(items)}
+    catalogue = {str(x["item_id"]): x if at is None else running(x, at) for x in rows(items)}
     for item in catalogue.values():
         vouched(item)
     judged: dict[str, list[Variant]] = {item_id: [] for item_id in catalogue}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
 from recenv.core.render import render
 from recenv.generators.base import ADMITTED, Generator, Row, load_generator, make_generator, rows, to_table
-from recenv.generators.corpus import read_corpus
+from recenv.generators.corpus import moment, read_corpus
 from recenv.generators.evidence import count_purchases, with_evidence
 from recenv.generators.guardrails import CopySet, write_copies
 from recenv.generators.review import as_table, decide, decisions_of, reasons_of
@@ -51,6 +52,9 @@ class CopyConfig:
     """Facts that a line may ask the catalogue for: product, brand, size, price, was_price, category."""
     evidence: bool = True
     """Read from the world's users which products many buy, and buy again: lines may then say so."""
+    at: str = ""
+    """When the lines are to be true (ISO 8601, UTC unless it says otherwise): offers that are over then count as none.
+    The world's last moment if not given."""
     seed: int = 0
     """Seed of the choice of lines and of their effect. With --review: the seed that the lines were made with."""
     show: int = 0
@@ -89,6 +93,7 @@ def run(config: CopyConfig) -> dict[str, Any]:
         generators, items, config.variants, config.seed, currency,
         styles=config.styles, channel=config.channel, temperature=config.temperature,
         gap=None if "templates" in config.generator else make_generator("templates", config.slots),
+        at=_moment(world, config.at),
     )  # fmt: skip
     unfit = [v for v in made.kept if v.status not in ADMITTED]
     waiting = [*made.waiting, *unfit]
@@ -149,6 +154,13 @@ def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
     generator.save(folder)
     note.write_text(json.dumps({"trained": wanted, "report": report}, indent=1) + "\n", encoding="utf-8")
     return generator
+
+
+def _moment(world: World, asked: str) -> datetime:
+    at = moment(asked) if asked else datetime.fromtimestamp(int(world.start.clock.max()), UTC)
+    if at is None:
+        raise InputError("option at", f"{asked!r} is no moment", "Write it as 2026-05-01 or 2026-05-01T12:00:00+02:00")
+    return at
 
 
 def _evidence(world: World, wanted: bool) -> tuple[list[Row], dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from recenv.core.errors import InputError
 from recenv.core.render import render
 from recenv.generators.base import load_generator, make_generator
+from recenv.generators.corpus import has_evidence
 from recenv.generators.guard import guard_reasons
 from recenv.generators.guardrails import CopySet, write_copies
 
@@ -92,6 +95,35 @@ def test_without_a_price_no_line_shows_one(price: object) -> None:
 def test_no_discount_without_an_earlier_price_above_the_present_one(was_price: object) -> None:
     made = write(GOOD | {"was_price": was_price}, n=60)
     assert not [v for v in made.kept if v.style == "discount" or "was_price" in v.slots]
+
+
+@pytest.mark.parametrize("price", ["n/a", -3, 0, "", True, float("inf"), None, [2.0]], ids=str)
+def test_only_an_amount_above_nothing_is_a_price(price: object) -> None:
+    assert not has_evidence({"price": price}, "price")
+    assert not has_evidence({"price": price, "was_price": 9.0}, "was_price")
+    assert has_evidence({"price": Decimal("2.50")}, "price")
+    assert guard_reasons("{product} at {price}.", GOOD | {"price": price}) != ()
+
+
+@pytest.mark.parametrize("ends", ["0", "no", "soon", "", 0, 1, True, float("nan"), None, "2030-13-01", []], ids=str)
+def test_an_offer_ends_at_a_moment_or_is_none(ends: object) -> None:
+    assert not has_evidence({"offer_ends": ends}, "offer_ends")
+    assert guard_reasons("The offer ends soon: {product}.", GOOD | {"offer_ends": ends}) != ()
+
+
+@pytest.mark.parametrize(
+    "ends", ["2026-05-01", "2026-05-01T02:00:00+02:00", date(2026, 5, 1), datetime(2026, 5, 1)], ids=str
+)
+def test_an_offer_that_is_over_is_no_evidence(ends: object) -> None:
+    row = {"offer_ends": ends}
+    assert has_evidence(row, "offer_ends")
+    assert has_evidence(row, "offer_ends", datetime(2026, 4, 30, 23, 59, tzinfo=UTC))
+    assert not has_evidence(row, "offer_ends", datetime(2026, 5, 1, tzinfo=UTC))
+    item = GOOD | row
+    for day, over in ((30, False), (1, True)):
+        at = datetime(2026, 4 if day == 30 else 5, day, tzinfo=UTC)
+        texts = [v.text for v in write(item, n=200, styles=("urgency",), at=at).kept]
+        assert any("offer" in text for text in texts) is not over
 
 
 @pytest.mark.parametrize("flag", ["often_bought", "bought_again", "low_stock"])
