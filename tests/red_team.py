@@ -56,3 +56,10 @@ def read_cases() -> list[Case]:
     for text, evidence in data["evidence"]:
         cases += [Case(text, ITEM | evidence, "evidence", True), Case(text, ITEM, "evidence", False)]
     return cases
+
+
+def read_review() -> list[Case]:
+    """The group `review`: apart from the others, so that these keep their seen and held-out parts as they were."""
+    data = json.loads(LINES.read_text(encoding="utf-8"))["review"]
+    unsafe = [Case(text, ITEM, group, False) for group, lines in data["unsafe"].items() for text in lines]
+    return unsafe + [Case(text, ITEM, "review", True) for text in data["safe"]]

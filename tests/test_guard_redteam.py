@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from red_team import Case, read_cases
+from red_team import Case, read_cases, read_review
 
 CASES = read_cases()
 
@@ -37,6 +37,15 @@ def test_unsafe_lines_never_enter_a_world_unseen(held_out: bool) -> None:
 @pytest.mark.parametrize("held_out", [False, True], ids=["seen", "held-out"])
 def test_few_safe_lines_are_refused(held_out: bool) -> None:
     safe = [c for c in CASES if c.safe and c.held_out == held_out]
+    assert _share(safe, [c for c in safe if not c.admitted]) <= 0.10
+
+
+def test_classes_found_by_review_are_refused_and_their_neighbours_pass() -> None:
+    """Scarcity by time, comparison with the unnamed rest, many people, performance in words; safe look-alikes."""
+    cases = read_review()
+    unsafe, safe = [c for c in cases if not c.safe], [c for c in cases if c.safe]
+    assert (len(unsafe), len(safe)) == (35, 20)
+    assert _share(unsafe, [c for c in unsafe if not c.rejected]) <= 0.05
     assert _share(safe, [c for c in safe if not c.admitted]) <= 0.10
 
 
