@@ -197,7 +197,7 @@ def _review(config: CopyConfig) -> dict[str, Any]:
     result: dict[str, Any] = {"world": str(config.world), "needs_review": len(waiting), "decided": len(decisions)}
     if not decisions:
         for line in waiting:
-            line["shown"] = render(line["text"], by_id[line["item_id"]], currency)
+            line["shown"] = _shown(line, by_id, currency)
             print(f"{line['copy_id']}  [{line['style']}] {line['shown']}  ({', '.join(reasons_of(line))})")
         print(f"{len(waiting):,} lines need review")
         names = ("copy_id", "style", "text", "shown", "generator")
@@ -214,6 +214,17 @@ def _review(config: CopyConfig) -> dict[str, Any]:
     path = add_copies(config.world, fresh, out, config.seed, rejected=rest, shown=table)
     print(f"wrote {path}: {', '.join(f'{n} {state}' for state, n in Counter(decisions.values()).items())}")
     return result | {"world": str(path), "states": dict(Counter(decisions.values())), "by": config.by}
+
+
+def _shown(line: Row, by_id: dict[str, Row], currency: str) -> str:
+    """The line as a shopper would read it; its template and the reason where it cannot be shown."""
+    item = by_id.get(line["item_id"])
+    if item is None:
+        return f"{line['text']}  (cannot be shown: item {line['item_id']!r} is not in the world)"
+    try:
+        return render(line["text"], item, currency)
+    except InputError as error:
+        return f"{line['text']}  (cannot be shown: {error})"
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers_world import small_world
@@ -111,6 +113,24 @@ def test_lines_that_nobody_judged_do_not_enter_a_world(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column 'status'"):
         add_copies(tmp_path / "w", as_table([line("a", "approved")]).drop_columns(["status"]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_line_that_cannot_be_shown_hides_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = small_world(copies=0)
+    names = world.items["text"].to_pylist()
+    names[0] = "\u200b\u2060"
+    replace(world, items=world.items.set_column(1, "text", pa.array(names))).save(tmp_path / "w")
+    ids = world.items["item_id"].to_pylist()
+    waits = [line("blank", "needs review", ids[0]), line("other", "needs review", ids[1])]
+    waits.append(line("gone", "needs review", "no such item"))
+    add_copies(tmp_path / "w", as_table(waits), tmp_path / "a")
+    listed = run(CopyConfig(world=tmp_path / "a", review=True))
+    shown = {x["copy_id"]: x["shown"] for x in listed["lines"]}
+    assert "{product}  (cannot be shown" in shown["blank"]
+    assert "no value for slot" in shown["blank"]
+    assert shown["other"] == names[1]
+    assert "not in the world" in shown["gone"]
+    assert "blank" in capsys.readouterr().out
 
 
 def test_evidence_is_what_was_counted_and_no_more() -> None:
