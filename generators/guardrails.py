@@ -121,24 +121,29 @@ def _judge(
 ) -> list[Variant]:
     """Lines judged before, then `lines` checked; one that says what another said is `near_duplicate:COPY_ID`.
 
-    A line whose id was judged before is that line: it is judged once, whoever proposes it again.
+    A line whose id was judged before is that line: it is judged once, whoever proposes it again. Of two that say the
+    same, one that passed stands before one that waits for a person, whichever came first.
     """
-    judged, known = list(before), {v.copy_id for v in before}
-    passed = {v.text: v.copy_id for v in before if v.status != "rejected"}
+    judged = {v.copy_id: v for v in before}
     for line in lines:
-        if line.copy_id in known:
+        if line.copy_id in judged:
             continue
-        known.add(line.copy_id)
         checked = check(line, item, currency, channel)
+        passed = {v.text: v for v in judged.values() if v.status == "auto-passed"}
+        waiting = {v.text: v for v in judged.values() if v.status == "needs review"}
         if checked.status != "rejected":
-            twin = near_duplicate(checked.text, passed)
-            if twin:
-                reasons = (*checked.checks, f"near_duplicate:{passed[twin]}")
-                checked = replace(checked, status="rejected", checks=reasons)
-            else:
-                passed[checked.text] = checked.copy_id
-        judged.append(checked)
-    return judged
+            others = passed if checked.status == "auto-passed" else passed | waiting
+            twin = near_duplicate(checked.text, others)
+            checked = _twin_of(checked, others[twin]) if twin else checked
+        if checked.status == "auto-passed":
+            said = near_duplicate(checked.text, waiting)
+            judged |= {waiting[said].copy_id: _twin_of(waiting[said], checked)} if said else {}
+        judged[checked.copy_id] = checked
+    return list(judged.values())
+
+
+def _twin_of(line: Variant, other: Variant) -> Variant:
+    return replace(line, status="rejected", checks=(*line.checks, f"near_duplicate:{other.copy_id}"))
 
 
 def _copy_set(
@@ -163,9 +168,10 @@ def _copy_set(
 
 
 def _upto(lines: Sequence[Variant], n: int) -> list[Variant]:
-    """The lines without those that passed after the n-th one."""
+    """The lines without those that passed after the n-th one, and without those refused for saying the same."""
     extra = {v.copy_id for v in _passed(lines)[n:]}
-    return [v for v in lines if v.copy_id not in extra]
+    said = {f"near_duplicate:{copy_id}" for copy_id in extra}
+    return [v for v in lines if v.copy_id not in extra and not said.intersection(v.checks)]
 
 
 def _passed(lines: Sequence[Variant]) -> list[Variant]:

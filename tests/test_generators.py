@@ -16,10 +16,20 @@ import pytest
 from recenv.core.errors import InputError
 from recenv.core.render import render
 from recenv.data.columns import COPY_COLUMNS, MAX_ID
-from recenv.generators.base import COPY_SCHEMA, Request, Row, Variant, make_generator, requests_for, rows, to_table
+from recenv.generators.base import (
+    COPY_SCHEMA,
+    Request,
+    Row,
+    Variant,
+    digest,
+    make_generator,
+    requests_for,
+    rows,
+    to_table,
+)
 from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.guard_text import text_reasons
-from recenv.generators.guardrails import write_copies
+from recenv.generators.guardrails import near_duplicate, write_copies
 from recenv.generators.templates import FALLBACK_TEXT, TemplateGenerator, usable_slots
 
 CLAIMS = re.compile(
@@ -293,3 +303,46 @@ def test_a_line_proposed_again_is_judged_once() -> None:
     named = {"item_id": "1", "text": "y" * 200}
     made = write_copies(templates, [named], n=40, seed=0)
     assert not {v.copy_id for v in made.kept} & {v.copy_id for v in made.rejected}
+
+
+class Says:
+    """A generator that proposes these lines in this order."""
+
+    name, hash = "says", "0"
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def generate(self, requests: Sequence[Request], n: int, seed: int, temperature: float = 1.0) -> list[Variant]:
+        lines = [(r, text) for r in requests for text in self.texts]
+        return [Variant(r.item_id, "plain", digest(t)[:8], t, self.name, self.hash, seed) for r, t in lines]
+
+
+def test_a_line_that_waits_refuses_none_that_passes() -> None:
+    waits, passes, other = (
+        "Here is something for a slow and sunny day at home, avast: {product}.",
+        "Here is something for a slow and sunny day at home: {product}.",
+        "Psst: {product}.",
+    )
+    assert near_duplicate(waits, [passes])
+    for texts in ((waits, passes, other), (passes, waits, other)):
+        made = write_copies(Says(*texts), catalogue(1), n=3, seed=0)
+        assert {v.text for v in made.kept} == {passes, other}
+        assert made.waiting == ()
+        assert [(v.text, v.checks[-1].partition(":")[0]) for v in made.rejected] == [(waits, "near_duplicate")]
+    alone = write_copies(
+        Says(waits, "Here is something for a slow and sunny day at home, avasto: {product}."), catalogue(1), n=3, seed=0
+    )
+    assert [v.text for v in alone.waiting] == [waits]
+
+
+def test_a_line_left_over_refuses_none() -> None:
+    first, second, like_it = (
+        "Psst: {product}.",
+        "Here is something for a slow and sunny day at home: {product}.",
+        "Here is something for the slow and sunny day at home: {product}.",
+    )
+    sources = [Says(first, second, like_it), Says(like_it)]
+    made = write_copies(sources, catalogue(1), n=2, seed=0)
+    assert [v.text for v in made.kept] == [first, like_it]
+    assert made.rejected == ()
