@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -64,6 +64,7 @@ def write_copies(
     temperature: float = 1.0,
     gap: Generator | None = None,
     at: datetime | None = None,
+    settled: Collection[str] = (),
 ) -> CopySet:
     """Up to `n` checked lines for every item, no two of an item nearly the same (`near_duplicate`).
 
@@ -72,7 +73,8 @@ def write_copies(
     in their order; what one could not fill, the next ones fill. An item with nothing passed gets the plain line
     `{product}`; where that too has something against it (a name that is too long by itself, say) its state is
     `needs review`, with the reasons in `checks`. `at`: when the lines are to be true; an offer that is over then counts
-    as none. Without it every `offer_ends` that is a moment counts.
+    as none. Without it every `offer_ends` that is a moment counts. `settled`: copy ids that a person refused or
+    retired (`recenv.generators.review.settled`); their lines are not proposed again, the plain line included.
 
     Raises:
         InputError: items without id or text, an item's `claims` of another form, n below 1, an unknown style or
@@ -98,14 +100,14 @@ def write_copies(
             requests = requests_for([catalogue[i] for i in pending], styles, channel)
             proposals: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
             for variant in source.generate(requests, ask, seed, temperature) if requests else ():
-                proposals[variant.item_id].append(variant)
+                proposals[variant.item_id] += [variant] if variant.copy_id not in settled else []
             more = [i for i, lines in proposals.items() if len(lines) > told[i]]
             for item_id in more:
                 told[item_id] = len(proposals[item_id])
                 judged[item_id] = _judge(before[item_id], proposals[item_id], catalogue[item_id], currency, channel)
             pending, ask = [i for i in more if len(_passed(judged[i])) < goal], 2 * ask
         judged = {i: _upto(lines, goal) for i, lines in judged.items()}
-    return _copy_set(judged, catalogue, sources[-1][0], n, seed, currency, channel)
+    return _copy_set(judged, catalogue, sources[-1][0], n, seed, currency, channel, settled)
 
 
 def check_styles(styles: Sequence[str]) -> None:
@@ -154,11 +156,13 @@ def _copy_set(
     seed: int,
     currency: str,
     channel: str,
+    settled: Collection[str],
 ) -> CopySet:
     kept: list[Variant] = []
     for item_id, lines in judged.items():
         own = _passed(lines)[:n]
-        kept += own or [_fallback(generator, catalogue[item_id], seed, currency, channel)]
+        plain_line = _fallback(generator, catalogue[item_id], seed, currency, channel)
+        kept += own or ([plain_line] if plain_line.copy_id not in settled else [])
     every = [v for lines in judged.values() for v in lines]
     plain = {v.copy_id for v in kept}
     waiting = tuple(v for v in every if v.status == "needs review" and v.copy_id not in plain)

@@ -91,6 +91,19 @@ def reasons_of(line: Row) -> list[str]:
     return reasons
 
 
+def settled(lines: Iterable[Row]) -> frozenset[str]:
+    """Ids of lines that a person refused or retired: final, so that nobody proposes them to this world again.
+
+    What the guard alone rejected is not among them: it may judge otherwise once the product has the evidence.
+    """
+    return frozenset(
+        str(line["copy_id"])
+        for line in lines
+        if line.get("status") == "retired"
+        or (line.get("status") == "rejected" and any(r.partition(":")[0] == "rejected" for r in reasons_of(line)))
+    )
+
+
 def by_reason(lines: Iterable[Row]) -> dict[str, int]:
     """How many lines each reason (without detail) stands against, most first."""
     counts = Counter(name for line in lines for name in {r.partition(":")[0] for r in reasons_of(line)})

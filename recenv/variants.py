@@ -127,7 +127,8 @@ def add_copies(
 
     World and judge share a(text) and the style terms; e(text), which no model knows beforehand, is drawn for each anew.
     Lines whose `status` is none of ADMITTED stay out: with `rejected` they are kept in REJECTED_FILE, and counted as
-    `copies_left_out` in the world's card. `shown`: the world's own copies with other states, row by row; one that is
+    `copies_left_out` in the world's card; lines kept out of the world at `path` stay so in the new one, unless they are
+    among these here. `shown`: the world's own copies with other states, row by row; one that is
     RETIRED there is offered no more.
 
     Raises:
@@ -135,7 +136,9 @@ def add_copies(
             `copies` has no column `status` (logged copies, which have none, come with the fit: `with_copies`).
     """
     copies, left_out = admitted(copies)
-    kept_out = pa.concat_tables([t for t in (rejected, left_out) if t is not None], promote_options="permissive")
+    earlier = Path(path) / REJECTED_FILE
+    tables = [rejected, left_out, pq.read_table(earlier) if earlier.is_file() else None]
+    kept_out = _first_of_each([t for t in tables if t is not None], set(copies["copy_id"].to_pylist()))
     for world_seed, source, target in ((1, Path(path), Path(out)), (2, judge_path(path), judge_path(out))):
         if source.exists():
             made = with_copies(
@@ -161,6 +164,15 @@ def admitted(copies: pa.Table) -> tuple[pa.Table, pa.Table]:
         raise InputError("copies", "no column 'status'", mend)
     enters = pa.array([state in ADMITTED for state in copies["status"].to_pylist()], pa.bool_())
     return copies.filter(enters), copies.filter(pc.invert(enters))
+
+
+def _first_of_each(tables: list[pa.Table], without: set[str]) -> pa.Table:
+    """The tables in one, each copy id once, where it stands first; none of `without`."""
+    table = pa.concat_tables(tables, promote_options="permissive")
+    first: dict[str, int] = {}
+    for row, copy_id in enumerate(table["copy_id"].to_pylist()):
+        first.setdefault(copy_id, row)
+    return table.take(pa.array([row for copy_id, row in first.items() if copy_id not in without], pa.int64()))
 
 
 def _restated(world: World, shown: pa.Table | None) -> World:

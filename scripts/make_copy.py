@@ -19,7 +19,7 @@ from recenv.generators.base import ADMITTED, Generator, Row, load_generator, mak
 from recenv.generators.corpus import moment, read_corpus
 from recenv.generators.evidence import count_purchases, with_evidence
 from recenv.generators.guardrails import CopySet, write_copies
-from recenv.generators.review import as_table, decide, decisions_of, reasons_of
+from recenv.generators.review import as_table, decide, decisions_of, reasons_of, settled
 from recenv.variants import REJECTED_FILE, add_copies, purchase_counts
 from recenv.world import World
 
@@ -93,7 +93,7 @@ def run(config: CopyConfig) -> dict[str, Any]:
         generators, items, config.variants, config.seed, currency,
         styles=config.styles, channel=config.channel, temperature=config.temperature,
         gap=None if "templates" in config.generator else make_generator("templates", config.slots),
-        at=_moment(world, config.at),
+        at=_moment(world, config.at), settled=settled([*_kept_out(config.world), *world.copies.to_pylist()]),
     )  # fmt: skip
     unfit = [v for v in made.kept if v.status not in ADMITTED]
     waiting = [*made.waiting, *unfit]
@@ -112,7 +112,7 @@ def run(config: CopyConfig) -> dict[str, Any]:
         "copies": len(accepted),
         "rejected": len(made.rejected),
         "reasons": made.counts,
-        "needs_review": len(waiting),
+        "needs_review": sum(line["status"] == "needs review" for line in _kept_out(path)),
         "styles": dict(sorted(Counter(v.style for v in accepted).items())),
         "generators": dict(sorted(Counter(v.generator for v in accepted).items())),
         "channel": config.channel,
@@ -156,6 +156,12 @@ def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
     return generator
 
 
+def _kept_out(world: Path) -> list[Row]:
+    """The lines kept out of a world, with their state and reasons."""
+    file = world / REJECTED_FILE
+    return pq.read_table(file).to_pylist() if file.is_file() else []
+
+
 def _moment(world: World, asked: str) -> datetime:
     at = moment(asked) if asked else datetime.fromtimestamp(int(world.start.clock.max()), UTC)
     if at is None:
@@ -188,8 +194,7 @@ def _tell(path: Path, made: CopySet, accepted: int, items: int, config: CopyConf
 
 def _review(config: CopyConfig) -> dict[str, Any]:
     world = World.load(config.world)
-    file = config.world / REJECTED_FILE
-    kept_out = pq.read_table(file).to_pylist() if file.is_file() else []
+    kept_out = _kept_out(config.world)
     waiting = [line for line in kept_out if line["status"] == "needs review"]
     decisions = decisions_of(approved=config.approve, rejected=config.reject, retired=config.retire)
     by_id = {row["item_id"]: row for row in rows(world.items)}

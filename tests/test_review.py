@@ -133,6 +133,36 @@ def test_one_line_that_cannot_be_shown_hides_no_other(tmp_path: Path, capsys: py
     assert "blank" in capsys.readouterr().out
 
 
+def test_more_copy_keeps_what_waits_and_what_a_person_decided(tmp_path: Path) -> None:
+    world = small_world(copies=0, n_items=4)
+    world.save(tmp_path / "w")
+    ids = world.items["item_id"].to_pylist()
+    first = run(CopyConfig(world=tmp_path / "w", variants=3, out=tmp_path / "a"))
+    made = World.load(first["world"])
+    refused, retired = made.copies["copy_id"].to_pylist()[:2]
+    # One of the lines as a person would have it who had to look at it, and one that waits.
+    row = made.copies.to_pylist()[0]
+    waits = line("waits", "needs review", ids[0])
+    add_copies(tmp_path / "w", as_table([row | {"status": "needs review"}, waits]), tmp_path / "b")
+    no = run(CopyConfig(world=tmp_path / "b", review=True, reject=(refused,), by="Kim", out=tmp_path / "c"))
+    again = run(CopyConfig(world=Path(no["world"]), variants=3, out=tmp_path / "d"))
+    more = World.load(again["world"])
+    assert refused not in more.copies["copy_id"].to_pylist()
+    kept_out = {x["copy_id"]: x for x in pq.read_table(tmp_path / "d" / REJECTED_FILE).to_pylist()}
+    assert kept_out["waits"]["status"] == "needs review"
+    assert again["needs_review"] == 1
+    assert json.loads(kept_out[refused]["checks"])[-1] == "rejected:Kim"
+    done = run(CopyConfig(world=tmp_path / "d", review=True, approve=("waits",), out=tmp_path / "e"))
+    assert "waits" in World.load(done["world"]).copies["copy_id"].to_pylist()
+    assert "waits" not in pq.read_table(tmp_path / "e" / REJECTED_FILE)["copy_id"].to_pylist()
+    # What was retired is not proposed again either: another line takes its place.
+    run(CopyConfig(world=tmp_path / "a", review=True, retire=(retired,), out=tmp_path / "f"))
+    run(CopyConfig(world=tmp_path / "f", variants=3, out=tmp_path / "g"))
+    states = World.load(tmp_path / "g").copies.to_pylist()
+    assert [x["status"] for x in states if x["copy_id"] == retired] == ["retired"]
+    assert sum(x["item_id"] == ids[0] and x["status"] == "auto-passed" for x in states) == 3
+
+
 def test_evidence_is_what_was_counted_and_no_more() -> None:
     item = np.concatenate([np.zeros(200, int), np.ones(40, int), np.full(10, 2)])
     times = np.concatenate([np.ones(200), np.full(40, 3), np.full(10, 9)])
