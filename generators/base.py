@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
 from recenv.core.render import slots as slots_in
 from recenv.data.columns import MAX_ID, NONE_ITEM
@@ -63,6 +65,9 @@ class Request:
 
     @property
     def item_id(self) -> str:
+        """Raises InputError where the row has none."""
+        if not isinstance(self.item.get("item_id"), str) or not self.item["item_id"]:
+            raise InputError("item", f"no item_id in {dict(self.item)!r:.80}", "Give each row its id as text")
         return str(self.item["item_id"])
 
 
@@ -181,6 +186,19 @@ def _class_of(name: str) -> Any:
         raise InputError("generator", f"unknown name {name!r}", f"Choose one of {sorted(GENERATORS)}")
     module, _, attribute = GENERATORS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def check_asked(n: Any, seed: Any, temperature: Any) -> None:
+    """What `generate` may be asked for.
+
+    Raises:
+        InputError: `n` is no whole number of 1 or more, `seed` is no seed, or `temperature` not finite and above 0.
+    """
+    check_whole("variants", n)
+    check_seed(seed)
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if not number or not math.isfinite(temperature) or temperature <= 0:
+        raise InputError("option temperature", f"{temperature!r}", "Give a finite number above 0")
 
 
 def requests_for(

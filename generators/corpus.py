@@ -105,10 +105,19 @@ def read_corpus(document: dict[str, Any] | None = None) -> Corpus:
     return Corpus(tuple(lines), digest(raw)[:16])
 
 
+_KEYS = (("lines", None), ("needs", []))
+"""Keys of a group of lines, and what stands there if not given."""
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(x, str) for x in value)
+
+
 def _styles(source: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     styles = source.get("styles")
     if not isinstance(styles, dict) or not all(
-        isinstance(groups, list) and all(isinstance(g, dict) and isinstance(g.get("lines"), list) for g in groups)
+        isinstance(groups, list)
+        and all(isinstance(g, dict) and all(_texts(g.get(key, default)) for key, default in _KEYS) for g in groups)
         for groups in styles.values()
     ):
         what = "no mapping of styles to groups of lines"

@@ -11,10 +11,9 @@ from functools import lru_cache
 import pyarrow as pa
 from rapidfuzz import fuzz
 
-from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
 from recenv.core.render import SLOT_COLUMNS
-from recenv.generators.base import Generator, Row, Variant, digest, requests_for, rows
+from recenv.generators.base import Generator, Row, Variant, check_asked, digest, requests_for, rows
 from recenv.generators.channels import channel_named
 from recenv.generators.corpus import read_corpus, running
 from recenv.generators.guard import check, guard_reasons
@@ -77,11 +76,10 @@ def write_copies(
     retired (`recenv.generators.review.settled`); their lines are not proposed again, the plain line included.
 
     Raises:
-        InputError: items without id or text, an item's `claims` of another form, n below 1, an unknown style or
-            channel.
+        InputError: items without id or text, an item's `claims` of another form, n below 1, a seed or temperature
+            that is none, an unknown style or channel.
     """
-    check_whole("variants", n)
-    check_seed(seed)
+    check_asked(n, seed, temperature)
     channel_named(channel)
     check_styles(styles)
     catalogue = {str(x["item_id"]): x if at is None else running(x, at) for x in rows(items)}

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.core import rng
-from recenv.core.errors import InputError
+from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import SLOT_COLUMNS, clean
-from recenv.generators.base import Request, Row, Variant, digest, word
+from recenv.generators.base import Request, Row, Variant, check_asked, digest, word
 from recenv.generators.corpus import Line, fits, read_corpus
 
 FALLBACK_TEXT = "{product}"
@@ -94,11 +94,9 @@ class TemplateGenerator:
         `temperature` has no effect: all lines of a style are equally likely.
 
         Raises:
-            InputError: n is below 1, or a style asked for is unknown.
+            InputError: n is below 1, seed or temperature are none, or a style asked for is unknown.
         """
-        del temperature
-        if n < 1:
-            raise InputError("variants", f"{n}", "Ask for at least 1 variant per item")
+        check_asked(n, seed, temperature)
         return [self._variant(request, line, seed) for request in requests for line in self._choose(request, n, seed)]
 
     def log_prob(self, lines: Sequence[Line]) -> NDArray[np.float64]:
@@ -122,9 +120,24 @@ class TemplateGenerator:
 
     @classmethod
     def load(cls, directory: Path) -> TemplateGenerator:
-        """The inverse of `save`."""
-        saved = json.loads((directory / "templates.json").read_text(encoding="utf-8"))
-        return cls(saved["slots"], saved)
+        """The inverse of `save`.
+
+        Raises:
+            ArtefactError: the file is missing, or holds no slots and lines.
+        """
+        file = directory / "templates.json"
+        mend = "Give the folder that `templates` was saved in, or save it again"
+        try:
+            saved = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtefactError(str(file), f"cannot be read ({error})", mend) from error
+        slots = saved.get("slots") if isinstance(saved, dict) else None
+        if not isinstance(slots, list) or not all(isinstance(slot, str) for slot in slots):
+            raise ArtefactError(str(file), "no list of slots", mend)
+        try:
+            return cls(slots, saved)
+        except InputError as error:
+            raise ArtefactError(str(file), str(error), mend) from error
 
     def _variant(self, request: Request, line: Line, seed: int) -> Variant:
         return Variant(

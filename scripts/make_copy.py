@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from recenv.core.checks import check_seed, check_whole
-from recenv.core.errors import InputError
+from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import render
 from recenv.generators.base import ADMITTED, Generator, Row, load_generator, make_generator, rows, to_table
 from recenv.generators.corpus import moment, read_corpus
@@ -85,7 +85,7 @@ def run(config: CopyConfig) -> dict[str, Any]:
     if config.approve or config.reject or config.retire:
         raise InputError("option approve, reject or retire", "without --review", "Add --review")
     world = World.load(config.world)
-    out = config.out or config.world.with_name(f"{config.world.name}-copy")
+    out = _target(config.world, config.out, "copy")
     currency = str(world.meta.get("currency", ""))
     items, evidence = _evidence(world, config.evidence)
     generators = _generators(config, config.model or out.with_name(f"{out.name}-generators"))
@@ -145,7 +145,7 @@ def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
         "seed": seed,
     }
     note = folder / FIT_FILE
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")).get("trained") == wanted:
+    if note.is_file() and _trained(note) == wanted:
         print(f"{generator.name} as trained before: {folder}")
         return load_generator(generator.name, folder)
     train, held_out = corpus.split()
@@ -154,6 +154,25 @@ def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
     generator.save(folder)
     note.write_text(json.dumps({"trained": wanted, "report": report}, indent=1) + "\n", encoding="utf-8")
     return generator
+
+
+def _trained(note: Path) -> Any:
+    try:
+        read = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(str(note), f"cannot be read ({error})", "Remove its folder to train anew") from error
+    if not isinstance(read, dict):
+        raise ArtefactError(str(note), "no JSON object", "Remove its folder to train anew")
+    return read.get("trained")
+
+
+def _target(world: Path, asked: Path | None, ending: str) -> Path:
+    """Where the new world goes; told before anything is trained where that cannot be."""
+    out = asked or world.with_name(f"{world.name}-{ending}")
+    blocked = next((p for p in (out, *out.parents) if p.exists() and not p.is_dir()), None)
+    if blocked is not None:
+        raise InputError(f"option out {out}", f"{blocked} is a file", "Give a folder that can be made")
+    return out
 
 
 def _kept_out(world: Path) -> list[Row]:
@@ -207,12 +226,12 @@ def _review(config: CopyConfig) -> dict[str, Any]:
         print(f"{len(waiting):,} lines need review")
         names = ("copy_id", "style", "text", "shown", "generator")
         return result | {"lines": [{n: x[n] for n in names} | {"reasons": reasons_of(x)} for x in waiting]}
+    out = _target(config.world, config.out, "reviewed")
     # A line that the world shows is the one meant, whatever was once kept out under the same id.
     ids = {line["copy_id"] for line in kept_out} - set(world.copies["copy_id"].to_pylist())
     about_shown = {k: v for k, v in decisions.items() if k not in ids}
     shown = decide(world.copies.to_pylist(), about_shown, config.by)
     moved = decide(kept_out, {k: v for k, v in decisions.items() if k in ids}, config.by)
-    out = config.out or config.world.with_name(f"{config.world.name}-reviewed")
     fresh = as_table([line for line in moved if line["status"] in ADMITTED])
     rest = as_table([line for line in moved if line["status"] not in ADMITTED])
     table = type(world.copies).from_pylist(shown, schema=world.copies.schema)

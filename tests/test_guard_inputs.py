@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from recenv.core.errors import InputError
+from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import render
-from recenv.generators.base import load_generator, make_generator
+from recenv.generators.base import load_generator, make_generator, requests_for
 from recenv.generators.corpus import has_evidence
 from recenv.generators.guard import guard_reasons
 from recenv.generators.guardrails import CopySet, write_copies
@@ -77,6 +77,38 @@ def test_generators_and_checkpoints_that_do_not_exist_are_named_errors(tmp_path:
         load_generator("templates", tmp_path / "nowhere")
     with pytest.raises(InputError, match="unique"):
         write_copies(make_generator("templates"), [GOOD, GOOD], 1, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{", "[]", "{}", '{"slots": 3, "styles": {}}', '{"slots": ["product"]}', '{"slots": ["colour"]}',
+     '{"slots": ["product"], "styles": {"plain": [{"lines": [3]}]}}',
+     '{"slots": ["product"], "styles": {"plain": [{"needs": "price", "lines": ["{product}"]}]}}'],
+)  # fmt: skip
+def test_a_folder_that_holds_no_templates_is_a_named_error(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "templates.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ArtefactError, match=r"templates\.json"):
+        load_generator("templates", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("n", "seed", "temperature", "message"),
+    [(1.5, 0, 1.0, "variants"), (0, 0, 1.0, "variants"), (True, 0, 1.0, "variants"), (1, -1, 1.0, "seed"),
+     (1, 0.5, 1.0, "seed"), (1, 0, float("nan"), "temperature"), (1, 0, 0.0, "temperature"),
+     (1, 0, "hot", "temperature")],
+)  # fmt: skip
+def test_templates_are_asked_for_what_can_be(n: Any, seed: Any, temperature: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_generator("templates").generate(requests_for([GOOD]), n, seed, temperature)
+    with pytest.raises(InputError, match=message):
+        write_copies(make_generator("templates"), [GOOD], n, seed, temperature=temperature)
+
+
+@pytest.mark.parametrize("row", [{"text": "Bananas"}, {"item_id": None, "text": "x"}, {"item_id": 3, "text": "x"}])
+def test_a_request_without_an_item_id_is_a_named_error(row: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="no item_id"):
+        make_generator("templates").generate(requests_for([row]), 1, 0)
 
 
 @pytest.mark.parametrize(

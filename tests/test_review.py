@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers_world import small_world
 
-from recenv.core.errors import InputError
+from recenv.core.errors import ArtefactError, InputError
 from recenv.generators.base import STATUSES
 from recenv.generators.evidence import Counted, EvidenceRules, count_purchases, lower_share, with_evidence
 from recenv.generators.review import TRANSITIONS, as_table, by_reason, check_transition, decide, decisions_of
@@ -161,6 +161,24 @@ def test_more_copy_keeps_what_waits_and_what_a_person_decided(tmp_path: Path) ->
     states = World.load(tmp_path / "g").copies.to_pylist()
     assert [x["status"] for x in states if x["copy_id"] == retired] == ["retired"]
     assert sum(x["item_id"] == ids[0] and x["status"] == "auto-passed" for x in states) == 3
+
+
+def test_places_that_cannot_be_written_or_read_are_told_first(tmp_path: Path) -> None:
+    small_world(copies=0).save(tmp_path / "w")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="is a file"):
+            run(CopyConfig(world=tmp_path / "w", out=out))
+        with pytest.raises(InputError, match="is a file"):
+            run(CopyConfig(world=tmp_path / "w", out=out, review=True, approve=("x",)))
+    with pytest.raises(InputError, match="no moment"):
+        run(CopyConfig(world=tmp_path / "w", at="soon"))
+    kept = tmp_path / "kept" / "transformer"
+    kept.mkdir(parents=True)
+    for content in ("{", "[]", "\x00"):
+        (kept / "fit.json").write_text(content, encoding="utf-8")
+        with pytest.raises(ArtefactError, match=r"fit\.json"):
+            run(CopyConfig(world=tmp_path / "w", generator=("transformer",), model=tmp_path / "kept"))
 
 
 def test_evidence_is_what_was_counted_and_no_more() -> None:
