@@ -122,6 +122,15 @@ def test_sizes_are_written_as_in_the_locale_and_never_converted() -> None:
     assert shown == "Soft drink, 1,5\u202fl, 3,49\xa0€"
 
 
+@pytest.mark.parametrize(("was", "price"), [(3.0, 3.0), (2.0, 3.0), (3.0, None), (3.0, "cheap"), ("old", 2.0), (-1, 2)])
+def test_an_earlier_price_is_shown_only_above_the_present_one(was: object, price: object) -> None:
+    line = "{product}, was {was_price}."
+    assert render(line, {**ITEM, "was_price": 4.0}, "USD") == "Soft drink, was $4.00."
+    with pytest.raises(InputError, match=r"price"):
+        render(line, {**ITEM, "was_price": was, "price": price}, "USD")
+    assert render("{product}.", {**ITEM, "was_price": was, "price": price}, "USD") == "Soft drink."
+
+
 @pytest.mark.parametrize(
     ("currency", "locale"), [("EUR", "xx_YY"), ("EUR", "nowhere"), ("XXQ", "de_DE"), ("", "de_DE")]
 )

@@ -126,15 +126,27 @@ def slot_value(slot: str, item: Mapping[str, Any], currency: str, locale: str = 
     """What a slot shows for an item; "" where the item lacks it. A locale writes money and measures its way.
 
     Raises:
-        InputError: unknown slot, unknown locale, or a price that is no amount of money.
+        InputError: unknown slot, unknown locale, a price that is no amount of money, or an earlier price that is not
+            above the present one: what came down cannot be said of a product whose price has risen since.
     """
     column = SLOT_COLUMNS.get(slot)
     if column is None:
         raise InputError("copy template", f"unknown slot {slot!r}", f"Use only {sorted(SLOT_COLUMNS)}, each in braces")
     text = clean(item.get(column))
+    if slot == "was_price" and text:
+        _check_earlier(item)
     if slot in ("price", "was_price") and text:
         return money(item[column], currency, locale)
     return measure(text, locale) if slot == "size" and locale else text
+
+
+def _check_earlier(item: Mapping[str, Any]) -> None:
+    was, price = item["was_price"], item.get("price")
+    for amount in (was, price):
+        money(amount, "")
+    if not Decimal(str(was)) > Decimal(str(price)):
+        where = f"item {item.get('item_id')!r}, column 'was_price'"
+        raise InputError(where, f"{was!r} is not above the price {price!r}", "Retire the line or mend the prices")
 
 
 def render(template_text: str, item: Mapping[str, Any], currency: str, locale: str = "") -> str:
@@ -147,7 +159,8 @@ def render(template_text: str, item: Mapping[str, Any], currency: str, locale: s
         locale: such as "de_DE" (needs `babel`); "" writes money as `money` does by default and sizes as they stand.
 
     Raises:
-        InputError: unknown slot, unknown locale, lone brace, or an item without the value that a slot asks for.
+        InputError: unknown slot, unknown locale, lone brace, an item without the value that a slot asks for, or
+            one whose `was_price` is not above its `price`.
     """
 
     def fill(match: re.Match[str]) -> str:
