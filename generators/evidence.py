@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from recenv.core.errors import InputError
 from recenv.generators.base import Row
 
+COUNTED = ("often_bought", "bought_again")
+"""Evidence columns that purchases can show."""
+
 
 @dataclass(frozen=True)
 class EvidenceRules:

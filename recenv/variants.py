@@ -122,6 +122,7 @@ def add_copies(
     seed: int = 0,
     rejected: pa.Table | None = None,
     shown: pa.Table | None = None,
+    items: pa.Table | None = None,
 ) -> Path:
     """Write the world at `path` with copies as a new world at `out`, and its judge, if there is one, beside it.
 
@@ -129,11 +130,12 @@ def add_copies(
     Lines whose `status` is none of ADMITTED stay out: with `rejected` they are kept in REJECTED_FILE, and counted as
     `copies_left_out` in the world's card; lines kept out of the world at `path` stay so in the new one, unless they are
     among these here. `shown`: the world's own copies with other states, row by row; one that is
-    RETIRED there is offered no more.
+    RETIRED there is offered no more. `items`: the world's own items with more columns, such as the evidence that lines
+    rest on, so that it stays with them.
 
     Raises:
-        InputError: `shown` has not the world's copies in their order, a copy names an item that the world lacks, or
-            `copies` has no column `status` (logged copies, which have none, come with the fit: `with_copies`).
+        InputError: `shown` or `items` has not the world's copies or items in their order, a copy names an item that
+            the world lacks, or `copies` has no column `status` (logged copies come with the fit: `with_copies`).
     """
     copies, left_out = admitted(copies)
     earlier = Path(path) / REJECTED_FILE
@@ -142,7 +144,7 @@ def add_copies(
     for world_seed, source, target in ((1, Path(path), Path(out)), (2, judge_path(path), judge_path(out))):
         if source.exists():
             made = with_copies(
-                _restated(World.load(source), shown), copies, seed, world_seed=1000 * (seed + 1) + world_seed
+                _restated(World.load(source), shown, items), copies, seed, world_seed=1000 * (seed + 1) + world_seed
             )
             if left_out.num_rows:
                 made.meta["copies_left_out"] = left_out.num_rows
@@ -175,12 +177,13 @@ def _first_of_each(tables: list[pa.Table], without: set[str]) -> pa.Table:
     return table.take(pa.array([row for copy_id, row in first.items() if copy_id not in without], pa.int64()))
 
 
-def _restated(world: World, shown: pa.Table | None) -> World:
-    if shown is None:
-        return world
-    if shown["copy_id"].to_pylist() != world.copies["copy_id"].to_pylist():
-        raise InputError("copies", "not those of the world, in their order", "Change states only")
-    return replace(world, copies=shown, path=None)
+def _restated(world: World, shown: pa.Table | None, items: pa.Table | None) -> World:
+    for name, own, table in (("copy", world.copies, shown), ("item", world.items, items)):
+        if table is not None and table[f"{name}_id"].to_pylist() != own[f"{name}_id"].to_pylist():
+            what = f"not the {name} ids of the world, in their order"
+            raise InputError("copies" if name == "copy" else "items", what, "Change other columns only")
+    copies, rows = world.copies if shown is None else shown, world.items if items is None else items
+    return replace(world, copies=copies, items=rows, path=None)
 
 
 def purchase_counts(world: World) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:

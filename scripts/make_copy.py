@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recenv.core.checks import check_seed, check_whole
@@ -17,7 +18,7 @@ from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import render
 from recenv.generators.base import ADMITTED, Generator, Row, load_generator, make_generator, rows, to_table
 from recenv.generators.corpus import moment, read_corpus
-from recenv.generators.evidence import count_purchases, with_evidence
+from recenv.generators.evidence import COUNTED, count_purchases, with_evidence
 from recenv.generators.guardrails import CopySet, write_copies
 from recenv.generators.review import as_table, decide, decisions_of, reasons_of, settled
 from recenv.variants import REJECTED_FILE, add_copies, purchase_counts
@@ -99,7 +100,7 @@ def run(config: CopyConfig) -> dict[str, Any]:
     waiting = [*made.waiting, *unfit]
     accepted = [v for v in made.kept if v.status in ADMITTED]
     rejected = to_table([*made.rejected, *waiting])
-    path = add_copies(config.world, to_table(accepted), out, config.seed, rejected=rejected)
+    path = add_copies(config.world, to_table(accepted), out, config.seed, rejected=rejected, items=_noted(world, items))
     _tell(path, made, len(accepted), len(items), config)
     by_id = {row["item_id"]: row for row in items}
     shown = [render(v.text, by_id[v.item_id], currency) for v in accepted]
@@ -197,6 +198,17 @@ def _evidence(world: World, wanted: bool) -> tuple[list[Row], dict[str, Any]]:
     # The first row of a world's catalogue may stand for showing nothing: counts are by the table's own rows.
     index = {item_id: i for i, item_id in enumerate(world.items["item_id"].to_pylist())}
     return with_evidence(items, counted.of([index[str(row["item_id"])] for row in items]))
+
+
+def _noted(world: World, items: list[Row]) -> pa.Table:
+    """The world's items with the flags that were counted (null where none was): the evidence stays with the lines."""
+    table, by_id = world.items, {row["item_id"]: row for row in items}
+    for name in COUNTED:
+        flags = [by_id.get(item_id, {}).get(name) for item_id in table["item_id"].to_pylist()]
+        # A column of the shop's own in another form is left as it is.
+        if any(flags) and name not in table.column_names:
+            table = table.append_column(name, pa.array(flags, pa.bool_()))
+    return table
 
 
 def _tell(path: Path, made: CopySet, accepted: int, items: int, config: CopyConfig) -> None:

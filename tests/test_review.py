@@ -15,9 +15,10 @@ from helpers_world import small_world
 
 from recenv.core.errors import ArtefactError, InputError
 from recenv.generators.base import STATUSES
+from recenv.generators.corpus import has_evidence
 from recenv.generators.evidence import Counted, EvidenceRules, count_purchases, lower_share, with_evidence
 from recenv.generators.review import TRANSITIONS, as_table, by_reason, check_transition, decide, decisions_of
-from recenv.scripts.make_copy import CopyConfig, run
+from recenv.scripts.make_copy import CopyConfig, _noted, run
 from recenv.variants import REJECTED_FILE, add_copies
 from recenv.world import World
 
@@ -179,6 +180,24 @@ def test_places_that_cannot_be_written_or_read_are_told_first(tmp_path: Path) ->
         (kept / "fit.json").write_text(content, encoding="utf-8")
         with pytest.raises(ArtefactError, match=r"fit\.json"):
             run(CopyConfig(world=tmp_path / "w", generator=("transformer",), model=tmp_path / "kept"))
+
+
+def test_counted_evidence_stays_with_the_items(tmp_path: Path) -> None:
+    world = small_world(copies=0, n_items=3)
+    world.save(tmp_path / "w")
+    rows = world.items.to_pylist()
+    items = _noted(world, [rows[0] | {"often_bought": True}, *rows[1:]])
+    assert items["often_bought"].to_pylist() == [True, None, None]
+    assert "bought_again" not in items.column_names
+    own = world.items.append_column("often_bought", pa.array(["yes", "no", "no"]))
+    assert _noted(replace(world, items=own), [rows[0] | {"often_bought": True}, *rows[1:]]).equals(own)
+    shown = as_table([line("a", "approved", rows[0]["item_id"])])
+    add_copies(tmp_path / "w", shown, tmp_path / "a", items=items)
+    made = World.load(tmp_path / "a")
+    assert has_evidence(made.items.to_pylist()[0], "often_bought")
+    assert made.n_actions == World.load(tmp_path / "w").n_actions
+    with pytest.raises(InputError, match="item ids"):
+        add_copies(tmp_path / "w", shown, tmp_path / "b", items=items.take([1, 0, 2]))
 
 
 def test_evidence_is_what_was_counted_and_no_more() -> None:
