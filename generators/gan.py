@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recenv.core.checks import check_seed
-from recenv.core.errors import ArtefactError, InputError
+from recenv.core.errors import InputError
 from recenv.generators.constraints import constraints
 from recenv.generators.corpus import Line
 from recenv.generators.gan_board import GanBoard
@@ -25,13 +25,13 @@ from recenv.generators.gan_train import Adversary
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
-from recenv.generators.transformer_data import Codec, Examples, set_aside
-from recenv.generators.transformer_files import load_weights, read_lines, read_settings
+from recenv.generators.transformer_data import Codec, Examples, lines_to_fit
+from recenv.generators.transformer_files import load_weights, read_settings
 from recenv.generators.transformer_fit import fit_model, held_out_perplexity
 from recenv.generators.transformer_sample import Plan
 from recenv.generators.vocabulary import Condition, Vocabulary
 
-FORMAT = "recenv-gan-1"
+FORMAT = "recenv-gan-2"
 PREFIX = len(Condition().controls())
 
 
@@ -47,6 +47,7 @@ class GanGenerator(TransformerGenerator):
     """
 
     name = "gan"
+    mixes = False
 
     def __init__(
         self,
@@ -82,10 +83,7 @@ class GanGenerator(TransformerGenerator):
             InputError: no line, or fewer than 20 to set a tenth of aside; a loss of the MLE is not finite.
         """
         check_seed(seed)
-        lines, held = (list(rows), list(validation)) if validation else set_aside(rows)
-        if not lines or not held or (not validation and len(rows) < 20):
-            what = f"{len(rows)} lines to train on, {len(validation)} to stop by"
-            raise InputError("gan fit", what, "Give at least 20 lines, or lines of both")
+        lines, held = lines_to_fit(self.name, rows, validation)
         with torch_session(seed, self.config.threads), GanBoard(board) as curves:
             codec = Vocabulary.train(lines)
             model = self._model(codec)
@@ -140,18 +138,13 @@ class GanGenerator(TransformerGenerator):
             ArtefactError: a file is missing, changed, or of another format.
         """
         saved = read_settings(directory, FORMAT)
-        try:
-            config, gan = TransformerConfig(**saved["config"]), GanConfig(**saved["gan"])
-        except (KeyError, TypeError, InputError) as error:
-            raise ArtefactError(str(directory), f"settings cannot be read ({error})", "Fit it again") from error
-        made = cls(saved["slots"], config, saved["claims"], gan)
-        codec = Vocabulary.from_json(saved["vocabulary"])
-        with torch_session(0, config.threads):
+        made = cls(saved.slots, saved.config, saved.claims, saved.read(lambda entries: GanConfig(**entries["gan"])))
+        codec = saved.read(lambda entries: Vocabulary.from_json(entries["vocabulary"]))
+        with torch_session(0, made.config.threads):
             model = made._model(codec)
             load_weights(model, directory / "model.safetensors")
-        made._settle(model, codec, read_lines(saved))
-        if made.hash != saved["hash"]:
-            raise ArtefactError(str(directory), "weights or settings were changed after saving", "Fit it again")
+        made._settle(model, codec, saved.lines)
+        saved.check_hash(made.hash)
         return made
 
     def _model(self, codec: Codec) -> LineRNN:

@@ -95,6 +95,7 @@ class KneserNey:
             self.mass.append(mass)
             self.kinds.append(kinds)
             self.discounts.append(once / (once + 2 * twice) if once > 0 else 0.5)
+        self.followers = [_followers(table) for table in self.counts]
 
     def probability(self, history: tuple[int, ...], token: int) -> float:
         """p(token | the last order - 1 tokens of history)."""
@@ -111,11 +112,45 @@ class KneserNey:
                 p = p * (1.0 - self.unseen) if token != self.unknown or not self.unseen else self.unseen
         return p
 
+    def distribution(self, history: tuple[int, ...], group: str = "") -> NDArray[np.float64]:
+        """(vocabulary,) `probability` of every token at once; ids must be 0 .. vocabulary - 1. `group` is not looked
+        at."""
+        p = np.full(self.vocabulary, 1.0 / (self.vocabulary - bool(self.unseen)))
+        for level, followers in enumerate(self.followers):
+            h = history[len(history) - level :]
+            mass = self.mass[level].get(h, 0)
+            if level and not mass:
+                break
+            d, (tokens, counts) = self.discounts[level], followers[h]
+            p *= d * self.kinds[level][h] / mass
+            p[tokens] += np.maximum(counts - d, 0.0) / mass
+            if not level and self.unseen:
+                p *= 1.0 - self.unseen
+                p[self.unknown] = self.unseen
+        return p
+
+    def known(self, history: tuple[int, ...]) -> tuple[int, ...]:
+        """The part of a history that decides: its longest end that training lines have, of at most order - 1."""
+        level = 0
+        while level + 1 < self.order and self.mass[level + 1].get(history[len(history) - level - 1 :], 0):
+            level += 1
+        return history[len(history) - level :]
+
     def token_log_probs(self, line: Ids, group: str = "") -> NDArray[np.float64]:
         """See `LineModel`; `group` is not looked at."""
         full = [_START] * (self.order - 1) + [*line, self.end]
         first = self.order - 1
         return np.log([self.probability(tuple(full[i - first : i]), full[i]) for i in range(first, len(full))])
+
+
+def _followers(
+    table: Counter[tuple[int, ...]],
+) -> dict[tuple[int, ...], tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """History -> (tokens seen after it, their counts)."""
+    after: defaultdict[tuple[int, ...], dict[int, int]] = defaultdict(dict)
+    for gram, count in table.items():
+        after[gram[:-1]][gram[-1]] = count
+    return {h: (np.array(list(x), np.int64), np.array(list(x.values()), np.float64)) for h, x in after.items()}
 
 
 class GroupedKneserNey:
@@ -146,6 +181,13 @@ class GroupedKneserNey:
             return common
         own = self.each[group].token_log_probs(line)
         return np.log(self.share * np.exp(own) + (1.0 - self.share) * np.exp(common))
+
+    def distribution(self, history: tuple[int, ...], group: str = "") -> NDArray[np.float64]:
+        """As in `KneserNey`, for a group."""
+        common = self.all.distribution(history)
+        if group not in self.each:
+            return common
+        return self.share * self.each[group].distribution(history) + (1.0 - self.share) * common
 
 
 class TemplateFrequency:

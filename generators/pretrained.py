@@ -24,11 +24,11 @@ from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import Codec
-from recenv.generators.transformer_files import load_weights, read_lines, read_settings
+from recenv.generators.transformer_files import load_weights, read_settings
 from recenv.generators.transformer_fit import fit_model
 from recenv.generators.transformer_sample import Plan, line_reasons
 
-FORMAT = "recenv-pretrained-1"
+FORMAT = "recenv-pretrained-2"
 TUNING = ("none", "lora")
 
 
@@ -67,6 +67,7 @@ class PretrainedGenerator(TransformerGenerator):
     """
 
     name = "pretrained"
+    mixes = False
 
     def __init__(
         self,
@@ -90,19 +91,15 @@ class PretrainedGenerator(TransformerGenerator):
             bare.fit(*read_corpus().split(), progress=False)
             return bare
         saved = read_settings(directory, FORMAT)
-        try:
-            pretrained = PretrainedConfig(**saved["pretrained"])
-            settings = AutoConfig.for_model(**saved["model"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(str(directory), f"settings cannot be read ({error})", "Save it again") from error
-        made = cls(saved["slots"], TransformerConfig(**saved["config"]), saved["claims"], pretrained)
-        lines = read_lines(saved)
+        pretrained = saved.read(lambda entries: PretrainedConfig(**entries["pretrained"]))
+        settings = saved.read(lambda entries: AutoConfig.for_model(**entries["model"]))
+        made = cls(saved.slots, saved.config, saved.claims, pretrained)
+        codec = saved.read(lambda entries: PretrainedCodec.from_json(entries["vocabulary"], saved.lines))
         with torch_session(0, made.config.threads):
-            model = AutoModelForCausalLM.from_config(settings)
+            model = saved.read(lambda _: AutoModelForCausalLM.from_config(settings))
             load_weights(model, directory / "model.safetensors")
-        made._settle(model, PretrainedCodec.from_json(saved["vocabulary"], lines), lines)
-        if made.hash != saved["hash"]:
-            raise ArtefactError(str(directory), "weights or settings were changed after saving", "Fit it again")
+        made._settle(model, codec, saved.lines)
+        saved.check_hash(made.hash)
         return made
 
     def offered(self, text: str, ended: bool, plan: Plan) -> bool:

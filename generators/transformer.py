@@ -1,9 +1,10 @@
-"""`transformer`: a small causal model from scratch that writes lines with slots, under constraints, for a condition."""
+"""`transformer`: a small causal model mixed with n-grams writes lines with slots, under constraints."""
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,25 +15,32 @@ from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from recenv.core.checks import check_seed, check_whole
-from recenv.core.errors import ArtefactError, InputError
+from recenv.core.errors import InputError
 from recenv.generators.base import Request, Variant, digest, word
 from recenv.generators.corpus import Line
 from recenv.generators.guard_claims import claim_words
 from recenv.generators.templates import check_slots
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer_config import TransformerConfig, check_temperature
-from recenv.generators.transformer_data import Codec, Examples, Group, Known, set_aside
-from recenv.generators.transformer_files import load_weights, read_lines, read_settings, weight_bytes
-from recenv.generators.transformer_fit import fit_model, held_out_perplexity, line_logs
-from recenv.generators.transformer_pools import PoolKey, choose
+from recenv.generators.transformer_data import Codec, Examples, Group, Known, lines_to_fit
+from recenv.generators.transformer_files import load_weights, read_mixture, read_settings, weight_bytes
+from recenv.generators.transformer_fit import fit_model, held_out_perplexity, token_logs_of
+from recenv.generators.transformer_mixture import Mixture, mixture_logs
+from recenv.generators.transformer_mixture import choose as choose_mixture
+from recenv.generators.transformer_pools import PoolKey, choose, variant
 from recenv.generators.transformer_sample import Plan, line_reasons, neighbours, sample
 from recenv.generators.vocabulary import Condition, Vocabulary
 
-FORMAT = "recenv-transformer-1"
+FORMAT = "recenv-transformer-2"
 
 
 class TransformerGenerator:
-    """Lines sampled from a causal transformer, given style, evidence, category, segment and channel.
+    """Lines sampled from a mixture of a causal transformer, given style, evidence, category, segment and channel, and
+    of n-grams of the training lines, given the style (`recenv.generators.transformer_mixture.Mixture`).
+
+    The transformer alone is no better a model of unseen lines than those n-grams; the mixture is better than both. Its
+    two numbers are chosen in `fit` on the lines that stop training; `alone` is the same generator without n-grams, and
+    `TransformerConfig.ngram_share` 0 makes none.
 
     For each style, evidence and set of slots lines are sampled in pools whose random stream is keyed by these and the
     seed; a request draws from the pools by its own key. So what it gets depends on no other request. A line is
@@ -48,6 +56,8 @@ class TransformerGenerator:
     """
 
     name = "transformer"
+    mixes = True
+    """Whether `fit` makes a mixture with n-grams."""
 
     def __init__(
         self,
@@ -59,6 +69,7 @@ class TransformerGenerator:
         self.config = config or TransformerConfig()
         self.claims = frozenset(claim_words() if claims is None else claims)
         self.fitted = False
+        self.mixture: Mixture | None = None
         self.hash = ""
         self._pools: dict[PoolKey, list[tuple[str, float]]] = {}
 
@@ -73,27 +84,28 @@ class TransformerGenerator:
         """Train on `rows` until the perplexity of `validation` rises; a tenth of `rows` is set aside if there is none.
 
         Returns:
-            lines, validation (counts), vocabulary, epochs, perplexity (of validation lines), history.
+            lines, validation (counts), vocabulary, epochs, perplexity (of validation lines), alone (the transformer's),
+            mixture (its share of n-grams and temperature; empty where there is none), history.
 
         Raises:
             InputError: no line, or fewer than 20 to set a tenth of aside.
         """
         check_seed(seed)
-        lines, held = (list(rows), list(validation)) if validation else set_aside(rows)
-        if not lines or not held or (not validation and len(rows) < 20):
-            what = f"{len(rows)} lines to train on, {len(validation)} to stop by"
-            raise InputError("transformer fit", what, "Give at least 20 lines, or lines of both")
+        lines, held = lines_to_fit(self.name, rows, validation)
         with torch_session(seed, self.config.threads):
             codec, model = self._begin(lines)
             model, history = self._train(model, codec, lines, held, seed, progress)
+            self.mixture = choose_mixture(model, lines, held, codec, self.config) if self.mixes else None
             self._settle(model, codec, lines)
-            found = held_out_perplexity(model, held, codec, self.config)
+            alone = held_out_perplexity(model, held, codec, self.config)
         return {
             "lines": len(lines),
             "validation": len(held),
             "vocabulary": len(codec),
             "epochs": len(history),
-            "perplexity": found,
+            "perplexity": self.perplexity(held),
+            "alone": alone,
+            "mixture": self.mixture.to_json() if self.mixture else {},
             "history": history,
         }
 
@@ -107,42 +119,54 @@ class TransformerGenerator:
         check_whole("variants", n)
         check_seed(seed)
         check_temperature(temperature)
-        chosen = [choose(self, request, n, seed, float(temperature)) for request in requests]
         return [
-            Variant(
-                item_id=request.item_id,
-                style=style,
-                template=Line(style, text).line_id,
-                text=text,
-                generator=self.name,
-                generator_hash=self.hash,
-                seed=seed,
-                log_prob=log_prob,
-                channel=request.channel,
-                segment=request.segment,
-            )
-            for request, lines in zip(requests, chosen)
-            for style, text, log_prob in lines
+            variant(self, request, line, seed)
+            for request in requests
+            for line in choose(self, request, n, seed, float(temperature))
         ]
 
     def log_prob(self, lines: Sequence[Line]) -> NDArray[np.float64]:
         """(n,) log p(text, end | style), every other control "any", no constraint; -inf for words it does not know."""
         self._check_fitted()
         bare = [Line(line.style, line.text) for line in lines]
-        with torch_session(0, self.config.threads):
-            found, _ = line_logs(self.model, Examples(bare, self.codec, self.config))
+        found = np.array([logs.sum() for logs in self.token_logs(bare)], np.float64)
         strange = [self.codec.unknown in self.codec.encode(line.text) for line in lines]
         return np.where(np.array(strange, bool), -np.inf, found)
 
     def perplexity(self, lines: Sequence[Line], known_words: bool = False, temperature: float = 1.0) -> float:
         """Per token of its own vocabulary, given each line's whole condition; `known_words` leaves unknown ones out.
 
-        `temperature` divides the logits: one chosen on other lines corrects a model that is too sure of itself.
+        Of p^(1 / temperature) over its sum: a temperature chosen on other lines corrects a model that is too sure.
+
+        Raises:
+            InputError: not fitted, or no line.
         """
+        logs = self.token_logs(lines, known_words, temperature)
+        if not logs:
+            raise InputError("perplexity", "no line", "Give at least one")
+        return math.exp(-float(np.concatenate(logs).mean()))
+
+    def token_logs(
+        self, lines: Sequence[Line], known_words: bool = False, temperature: float = 1.0
+    ) -> list[NDArray[np.float64]]:
+        """For each line log p of its tokens and its end, given its whole condition, without constraints."""
         self._check_fitted()
         skip = self.codec.unknown if known_words else None
+        examples = Examples(lines, self.codec, self.config)
         with torch_session(0, self.config.threads):
-            return held_out_perplexity(self.model, lines, self.codec, self.config, skip, temperature)
+            if self.mixture is None:
+                return token_logs_of(self.model, examples, skip, temperature)
+            return mixture_logs(self.model, examples, self.mixture, skip, temperature)
+
+    def alone(self) -> TransformerGenerator:
+        """The same generator without n-grams: its transformer at temperature 1; itself where there are none."""
+        self._check_fitted()
+        if self.mixture is None:
+            return self
+        made = copy.copy(self)
+        made.mixture, made.config = None, replace(self.config, ngram_share=0.0)
+        made._settle(self.model, self.codec, list(self.known.lines))
+        return made
 
     def draw(
         self,
@@ -247,18 +271,18 @@ class TransformerGenerator:
             ArtefactError: a file is missing, changed, or of another format.
         """
         saved = read_settings(directory, FORMAT)
-        made = cls(saved["slots"], TransformerConfig(**saved["config"]), saved["claims"])
-        codec = Vocabulary.from_json(saved["vocabulary"])
+        made = cls(saved.slots, saved.config, saved.claims)
+        codec = saved.read(lambda entries: Vocabulary.from_json(entries["vocabulary"]))
         with torch_session(0, made.config.threads):
             model = made._model(codec)
             load_weights(model, directory / "model.safetensors")
-        made._settle(model, codec, read_lines(saved))
-        if made.hash != saved["hash"]:
-            raise ArtefactError(str(directory), "weights or settings were changed after saving", "Fit it again")
+        made.mixture = read_mixture(saved, codec)
+        made._settle(model, codec, saved.lines)
+        saved.check_hash(made.hash)
         return made
 
     def with_model(self, model: PreTrainedModel) -> TransformerGenerator:
-        """The same generator with other weights (of a tuned model)."""
+        """The same generator with other weights (of a tuned model); the mixture keeps its share."""
         made = copy.copy(self)
         made._settle(model, self.codec, list(self.known.lines))
         return made
@@ -298,7 +322,9 @@ class TransformerGenerator:
     def _sample(self, plan: Plan, count: int, temperature: float, constrained: bool) -> list[tuple[str, bool]]:
         """(text, whether it ended) of lines as sampled; within a session."""
         c = self.config
-        rows = sample(self.model, self.codec, plan, count, temperature, c.max_tokens, self._beside, constrained)
+        rows = sample(
+            self.model, self.codec, plan, count, temperature, c.max_tokens, self._beside, constrained, self.mixture
+        )
         return [(self.codec.decode(ids), ids[-1:] == [self.codec.end]) for ids in rows]
 
     def _weights(self) -> bytes:
@@ -310,6 +336,7 @@ class TransformerGenerator:
             "slots": sorted(self.slots),
             "config": asdict(self.config),
             "claims": sorted(self.claims),
+            "mixture": self.mixture.to_json() if self.mixture else None,
             "vocabulary": self.codec.to_json(),
             "lines": [asdict(replace(line, needs=tuple(line.needs))) for line in self.known.lines],
         }

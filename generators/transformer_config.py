@@ -27,6 +27,8 @@ class TransformerConfig:
             alone is too flat a distribution to sample good grammar from.
         average: decay a step of the moving average of weights that is kept (Polyak averaging).
         pool: lines sampled together for one style, evidence and set of slots. blocks: most such pools a request draws.
+        ngram_share: share of the n-grams in the mixture (`transformer_mixture.Mixture`); None chooses it on the lines
+            that stop training, 0 leaves the transformer alone. `gan` and `pretrained` have no n-grams, whatever it is.
         unseen: most new runs of tokens in a line (`Known.unseen`); more are read as bad grammar.
         max_tokens: most tokens of a line, end included. threads: torch threads.
     """
@@ -49,6 +51,7 @@ class TransformerConfig:
     average: float = 0.98
     pool: int = 240
     blocks: int = 3
+    ngram_share: float | None = None
     unseen: int = 0
     max_tokens: int = 28
     threads: int = 1
@@ -66,6 +69,8 @@ class TransformerConfig:
         for name in ("dropout", "word_drop", "rare_drop", "turn", "style_drop", "control_drop", "average"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise InputError(f"option {name}", f"{getattr(self, name)}", "Give a share from 0 to below 1.")
+        if self.ngram_share is not None and not 0.0 <= self.ngram_share < 1.0:
+            raise InputError("option ngram_share", f"{self.ngram_share}", "Give a share from 0 to below 1.")
         if not 0.0 <= self.slack < 10.0:
             raise InputError("option slack", f"{self.slack}", "Give a number from 0 to below 10.")
         if self.learning_rate <= 0.0 or self.weight_decay < 0.0:

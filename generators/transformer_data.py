@@ -76,6 +76,19 @@ def set_aside(rows: Sequence[Line]) -> tuple[list[Line], list[Line]]:
     return [x for x, a in zip(rows, aside) if not a], [x for x, a in zip(rows, aside) if a]
 
 
+def lines_to_fit(name: str, rows: Sequence[Line], validation: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    """(training lines, lines to stop by): as given, or a tenth set aside where there are none to stop by.
+
+    Raises:
+        InputError: no line, or fewer than 20 to set a tenth of aside.
+    """
+    lines, held = (list(rows), list(validation)) if validation else set_aside(rows)
+    if not lines or not held or (not validation and len(rows) < 20):
+        what = f"{len(rows)} lines to train on, {len(validation)} to stop by"
+        raise InputError(f"{name} fit", what, "Give at least 20 lines, or lines of both")
+    return lines, held
+
+
 @dataclass(frozen=True)
 class Batch:
     """Token ids and targets, (B, T) int64 each, and the attention mask, (B, T) int64."""

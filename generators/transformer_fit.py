@@ -30,6 +30,20 @@ def token_logs(model: nn.Module, batch: Batch, temperature: float = 1.0) -> Tens
     return logs.masked_fill(goal == IGNORED, 0.0)
 
 
+def drawn_logs(model: nn.Module, batch: Batch, codec: Codec, temperature: float) -> Tensor:
+    """(B,) log-probability of each line under what `transformer_sample.sample` draws from without constraints.
+
+    Tokens that are no part of a line have none; the others' logits are divided by the temperature.
+    """
+    barred = torch.zeros(len(codec))
+    barred[sorted((codec.controls | {codec.pad, codec.unknown}) - {codec.end})] = float("-inf")
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float() + barred
+    goal = batch.targets[:, 1:]
+    logs = torch.log_softmax(logits / temperature, dim=-1).gather(-1, goal.clamp(min=0)[..., None])[..., 0]
+    # Where nothing is counted the goal may be a barred token, whose -inf must not meet the gradient.
+    return torch.where(goal == IGNORED, torch.zeros_like(logs), logs).sum(1)
+
+
 def mean_loss(model: nn.Module, batch: Batch, weight: Tensor | None = None) -> Tensor:
     """- mean log-probability per target token; `weight` (B,) counts lines more or less."""
     logs, counted = token_logs(model, batch), (batch.targets[:, 1:] != IGNORED).float()
@@ -39,19 +53,27 @@ def mean_loss(model: nn.Module, batch: Batch, weight: Tensor | None = None) -> T
 
 
 @torch.no_grad()
-def line_logs(
+def token_logs_of(
     model: nn.Module, examples: Examples, skip: int | None = None, temperature: float = 1.0
-) -> tuple[NDArray[np.float64], int]:
-    """((n,) log-probability of each line with its end, number of tokens); tokens equal to `skip` left out."""
+) -> list[NDArray[np.float64]]:
+    """For each line the log-probabilities of its tokens and end; tokens equal to `skip` left out."""
     model.eval()
-    sums, count = [], 0
+    found = []
     for start in range(0, len(examples.lines), _CHUNK):
         batch = examples.batch(range(start, min(start + _CHUNK, len(examples.lines))), None)
         if skip is not None:
             batch.targets[batch.targets == skip] = IGNORED
-        sums.append(token_logs(model, batch, temperature).double().sum(1).numpy())
-        count += int((batch.targets[:, 1:] != IGNORED).sum())
-    return (np.concatenate(sums) if sums else np.zeros(0)), count
+        logs, counted = token_logs(model, batch, temperature).double(), batch.targets[:, 1:] != IGNORED
+        found += [row[kept].numpy() for row, kept in zip(logs, counted)]
+    return found
+
+
+def line_logs(
+    model: nn.Module, examples: Examples, skip: int | None = None, temperature: float = 1.0
+) -> tuple[NDArray[np.float64], int]:
+    """((n,) log-probability of each line with its end, number of tokens); tokens equal to `skip` left out."""
+    found = token_logs_of(model, examples, skip, temperature)
+    return np.array([logs.sum() for logs in found], np.float64), sum(len(logs) for logs in found)
 
 
 def held_out_perplexity(

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from recenv.core import rng
-from recenv.generators.base import Request, word
+from recenv.generators.base import Request, Variant, word
+from recenv.generators.corpus import Line
 from recenv.generators.templates import usable_slots
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import Group
@@ -47,6 +48,8 @@ class PoolKey:
 class Pools(Protocol):
     """What `choose` asks of a generator."""
 
+    name: str
+    hash: str
     slots: frozenset[str]
     config: TransformerConfig
 
@@ -81,6 +84,23 @@ def choose(pools: Pools, request: Request, n: int, seed: int, temperature: float
             elif len(chosen) < n:
                 chosen[line[1]] = line
     return list(chosen.values())
+
+
+def variant(pools: Pools, request: Request, chosen: Chosen, seed: int) -> Variant:
+    """A chosen line as a variant of the request's item."""
+    style, text, log_prob = chosen
+    return Variant(
+        item_id=request.item_id,
+        style=style,
+        template=Line(style, text).line_id,
+        text=text,
+        generator=pools.name,
+        generator_hash=pools.hash,
+        seed=seed,
+        log_prob=log_prob,
+        channel=request.channel,
+        segment=request.segment,
+    )
 
 
 def _queue(

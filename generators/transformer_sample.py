@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from recenv.core.render import SLOT_COLUMNS
 from recenv.core.render import slots as slots_in
 from recenv.generators.constraints import Neighbours, constraints, forbidden_tokens
 from recenv.generators.transformer_data import Codec, Group, Known
+from recenv.generators.transformer_mixture import Mixed, Mixture
 from recenv.generators.vocabulary import Condition, cut
 
 
@@ -57,11 +58,12 @@ def sample(
     max_tokens: int,
     beside: Neighbours | None = None,
     constrained: bool = True,
+    mixture: Mixture | None = None,
 ) -> list[list[int]]:
     """Token ids of `count` lines, end token included where one was reached.
 
     To be called within a `torch_session`, whose seed decides the lines. Without `constrained` nothing is forbidden but
-    control tokens: for comparisons.
+    control tokens: for comparisons. With `mixture` lines are drawn from it; `temperature` then acts on the mixture.
     """
     prefix = codec.prefix(plan.condition)
     slots = list(codec.slots.values())
@@ -71,6 +73,8 @@ def sample(
     else:
         words = set(codec.texts) - codec.controls - {codec.pad, codec.unknown}
         chain = constraints(words, len(codec), [], [], codec.end, len(prefix))
+    if mixture is not None:
+        chain = LogitsProcessorList([Mixed(mixture, plan.condition.style), *chain])
     ids = torch.tensor([prefix] * count)
     settings = GenerationConfig(
         do_sample=True, temperature=float(temperature), top_k=0, top_p=1.0, max_new_tokens=max_tokens,

@@ -61,6 +61,7 @@ TORCH_GENERATORS = (
     "torch_session",
     "transformer_data",
     "transformer_fit",
+    "transformer_mixture",
     "transformer_sample",
     "tuning",
 )

@@ -23,6 +23,19 @@ def test_probabilities_of_all_tokens_sum_to_one_after_any_history(order: int) ->
         assert math.isclose(sum(model.probability(history, token) for token in range(SIZE)), 1.0, abs_tol=1e-12)
 
 
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_the_whole_distribution_is_that_of_single_tokens(order: int) -> None:
+    model = KneserNey(order, SIZE, END, UNKNOWN).fit(LINES)
+    mixed = GroupedKneserNey(order, SIZE, END, UNKNOWN, share=0.3).fit(LINES, STYLES)
+    for history in itertools.product(range(-1, SIZE), repeat=order - 1):
+        whole = model.distribution(history)
+        assert whole == pytest.approx([model.probability(history, token) for token in range(SIZE)], abs=1e-12)
+        assert np.array_equal(model.distribution(model.known(history)), whole)
+        own = [mixed.each["b"].probability(history, token) for token in range(SIZE)]
+        assert mixed.distribution(history, "b") == pytest.approx(0.3 * np.array(own) + 0.7 * whole, abs=1e-12)
+        assert np.array_equal(mixed.distribution(history, "c"), whole)
+
+
 def test_a_bigram_by_hand() -> None:
     model = KneserNey(2, SIZE, END, UNKNOWN).fit([[2, 3], [2, 3], [2, 4]])
     # Bigrams: S2 x3, 23 x2, 3E x2, 24 x1, 4E x1; n1 = 2, n2 = 2: D = 2 / 6. Left neighbours: 2: 1, 3: 1, 4: 1, E: 2;

@@ -120,14 +120,14 @@ def test_log_probabilities_are_those_of_the_lines(tiny: TransformerGenerator) ->
     made = tiny.generate(requests_for(items(3), ("plain", "price")), 4, seed=2)
     logs = tiny.log_prob([Line(v.style, v.text) for v in made])
     assert np.allclose([v.log_prob for v in made], logs, atol=1e-4)
-    line = made[0]
+    line, alone = made[0], tiny.alone().log_prob([Line(made[0].style, made[0].text)])
     ids = [*tiny.codec.encode(line.text), tiny.codec.end]
     prefix, total = tiny.codec.prefix(Condition(line.style)), 0.0
     for k, token in enumerate(ids):
         with torch.no_grad():
             logits = tiny.model(input_ids=torch.tensor([prefix + ids[:k]])).logits[0, -1]
         total += float(torch.log_softmax(logits, 0)[token])
-    assert math.isclose(total, float(logs[0]), abs_tol=1e-3)
+    assert math.isclose(total, float(alone[0]), abs_tol=1e-3)
     assert tiny.log_prob([Line("plain", "Zyzzyva: {product}.")])[0] == -np.inf
 
 
@@ -259,6 +259,9 @@ def test_a_sampled_line_is_refused_with_its_reason(text: str, ended: bool, reaso
         {"max_tokens": 2},
         {"epochs": 2.5},
         {"unseen": -1},
+        {"ngram_share": 1.0},
+        {"ngram_share": -0.1},
+        {"ngram_share": float("nan")},
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any]) -> None:
@@ -297,7 +300,21 @@ def test_spoiled_files_are_named(tiny: TransformerGenerator, tmp_path: Path) -> 
         "format": json.dumps(json.loads(good) | {"format": "other"}),
         "cannot be read": good[:40],
         "has no": json.dumps({k: v for k, v in json.loads(good).items() if k != "lines"}),
-        "changed": good.replace('"temperature"', '"t"').replace("For your basket", "For your car"),
+        "changed": good.replace("For your basket", "For your car"),
+        "settings cannot be read": json.dumps(json.loads(good) | {"config": {"width": 16, "colour": 1}}),
+        "'config' is a list": json.dumps(json.loads(good) | {"config": []}),
+        "'slots' is a str": json.dumps(json.loads(good) | {"slots": "product"}),
+        "'claims' is a NoneType": json.dumps(json.loads(good) | {"claims": None}),
+        "no text": json.dumps(json.loads(good) | {"claims": [1]}),
+        "colour": json.dumps(json.loads(good) | {"slots": ["product", "colour"]}),
+        "settings cannot be read .KeyError": json.dumps(json.loads(good) | {"vocabulary": {"names": {}}}),
+        "settings cannot be read .Exception": json.dumps(
+            json.loads(good) | {"vocabulary": {"names": {}, "tokenizer": "{"}}
+        ),
+        "settings cannot be read .TypeError": json.dumps(
+            json.loads(good) | {"vocabulary": {"names": {}, "tokenizer": 3}}
+        ),
+        "lines cannot be read": json.dumps(json.loads(good) | {"lines": [3]}),
         "other shapes": good.replace(f'"width": {TINY.width}', '"width": 64'),
     }
     for what, text in spoiled.items():
