@@ -2,6 +2,9 @@
 
 Both end at a gate against reward hacking: the tuned model takes the base model's place only if its lines pass the
 guard as often, and are not more alike, than the base model's. What was measured is in the report either way.
+
+Both act on the transformer alone (`TransformerGenerator.alone`): what is tuned, what it is compared with, and what is
+handed back where the gate accepts it have no n-grams. The generator given is handed back where it refuses.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from recenv.generators.quality import self_bleu, unique_rate
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_data import Batch, Group
-from recenv.generators.transformer_fit import fit_model, token_logs, twin
+from recenv.generators.transformer_fit import drawn_logs, fit_model, twin
 from recenv.generators.transformer_sample import sample
 from recenv.generators.vocabulary import Condition
 
@@ -31,6 +34,9 @@ Score = Callable[[Sequence[Line]], NDArray[np.float64]]
 """Lines -> (n,) reward of each, higher is better."""
 Guard = Callable[[Sequence[Line]], NDArray[np.bool_]]
 """Lines -> (n,) whether each would be let through."""
+
+
+OWN, GIVEN = "own checks", "guard"
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class TuningConfig:
         learning_rate: AdamW's. leash: beta, reward lost per nat by which a line is likelier than under the base model.
         batch: lines a style and step of the policy gradient; `rounds` are its steps. temperature: of sampling.
         judged: lines a style on which the gate measures. more_alike: most rise of self-BLEU.
-        less_safe: most fall of the guard's pass rate, for the noise of counting.
+        less_safe: most fall of the pass rate, for the noise of counting.
     """
 
     rounds: int = 2
@@ -90,7 +96,8 @@ class Gate:
 
     Attributes:
         before, after: base and tuned model. reasons: why the tuned one was refused; empty if it was taken.
-        history: one entry a round. method: `rejection` or `reinforce`.
+        history: one entry a round. method: `rejection` or `reinforce`. checked_by: whose pass rate it is,
+            `own checks` of the generator (grammar above all) or `guard`, the one that was given.
     """
 
     method: str
@@ -98,6 +105,7 @@ class Gate:
     after: Measured
     reasons: tuple[str, ...]
     history: tuple[dict[str, float], ...]
+    checked_by: str
 
     @property
     def accepted(self) -> bool:
@@ -124,10 +132,12 @@ def own_guard(generator: TransformerGenerator) -> Guard:
     return passes
 
 
-def judge(before: Measured, after: Measured, config: TuningConfig) -> tuple[str, ...]:
-    """Why a tuned model is refused: `guard pass rate` down, `self-BLEU` up by more than allowed, no more `reward`."""
+def judge(before: Measured, after: Measured, config: TuningConfig, checked_by: str = OWN) -> tuple[str, ...]:
+    """Why a tuned model is refused: pass rate of what it was `checked_by` down, `self-BLEU` up by more than allowed, no
+    more `reward`."""
     checks = {
-        f"guard pass rate {before.passed:.3f} -> {after.passed:.3f}": after.passed < before.passed - config.less_safe,
+        f"{checked_by}: pass rate {before.passed:.3f} -> {after.passed:.3f}": after.passed
+        < before.passed - config.less_safe,
         f"self-BLEU {before.self_bleu:.3f} -> {after.self_bleu:.3f}": after.self_bleu
         > before.self_bleu + config.more_alike,
         f"reward {before.reward:.4f} -> {after.reward:.4f}": not after.reward > before.reward,
@@ -162,24 +172,23 @@ def rejection_tune(
     Raises:
         InputError: not fitted, or scores that are not finite or of another number than the lines.
     """
-    config, guard, before = _start(generator, score, config, seed, guard)
-    tuned, history = generator, list[dict[str, float]]()
-    options = replace(
-        generator.config, epochs=config.epochs, learning_rate=config.learning_rate, patience=config.epochs
-    )
+    trial = _start(generator, score, config, seed, guard)
+    config, guard, base = trial.config, trial.guard, trial.base
+    tuned, history = base, list[dict[str, float]]()
+    options = replace(base.config, epochs=config.epochs, learning_rate=config.learning_rate, patience=config.epochs)
     for k in range(config.rounds):
         lines = _draw(tuned, config.samples, word(f"rejection {seed} {k}") % 2**31, config.temperature)
         best, reward = _best(lines, score, guard, config.keep)
-        with torch_session(seed + k, generator.config.threads):
+        with torch_session(seed + k, base.config.threads):
             model = twin(tuned.model)
             for parameter in model.parameters():
                 parameter.requires_grad_(True)
-            repeats = round(config.fresh / (1.0 - config.fresh) * len(generator.known.lines) / len(best))
-            rows = [*generator.known.lines, *best * max(1, repeats)]
-            fit_model(model, rows, [], generator.codec, options, seed + k, progress=False)
-            tuned = generator.with_model(model)
+            repeats = round(config.fresh / (1.0 - config.fresh) * len(base.known.lines) / len(best))
+            rows = [*base.known.lines, *best * max(1, repeats)]
+            fit_model(model, rows, [], base.codec, options, seed + k, progress=False)
+            tuned = base.with_model(model)
         history.append({"round": k, "kept": len(best), "kept_reward": reward})
-    return _gate("rejection", generator, tuned, before, score, guard, config, seed, history)
+    return trial.decide("rejection", generator, tuned, history)
 
 
 def reinforce_tune(
@@ -189,26 +198,30 @@ def reinforce_tune(
     seed: int = 0,
     guard: Guard | None = None,
 ) -> tuple[TransformerGenerator, Gate]:
-    """REINFORCE with a leash: gradient of E[R], R = r(line) - beta log(p(line) / p_base(line)), baseline by style.
+    """REINFORCE with a leash: gradient of E[R], R = r(line) / sd(r) - beta log(p(line) / p_base(line)).
 
-    r is the score where the guard passes the line, else the lowest score of the batch less 1 standard deviation.
+    r is the score where the guard passes the line, else the lowest score of the batch less 1 standard deviation; sd(r)
+    is that of the whole batch, so beta is in standard deviations of reward a nat. The mean of R over the lines of one
+    style on the same evidence is the baseline. p is the distribution that the lines were drawn from: the transformer's
+    at `config.temperature`, without constraints.
     (Williams, "Simple statistical gradient-following algorithms", 1992; the leash as in Ziegler et al., "Fine-tuning
     language models from human preferences", 2019, section 2.)
 
     Returns, raises: as `rejection_tune`; `history` has reward and divergence (nats a line) of each step.
     """
-    config, guard, before = _start(generator, score, config, seed, guard)
+    trial = _start(generator, score, config, seed, guard)
+    config, guard, base = trial.config, trial.guard, trial.base
     history: list[dict[str, float]] = []
-    with torch_session(seed, generator.config.threads):
-        policy = twin(generator.model)
+    with torch_session(seed, base.config.threads):
+        policy = twin(base.model)
         for parameter in policy.parameters():
             parameter.requires_grad_(True)
         optimiser = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, weight_decay=0.0)
         for k in range(config.rounds):
-            history.append({"round": float(k)} | _step(generator, policy, optimiser, score, guard, config))
+            history.append({"round": float(k)} | _step(base, policy, optimiser, score, guard, config))
         for parameter in policy.parameters():
             parameter.requires_grad_(False)
-    return _gate("reinforce", generator, generator.with_model(policy), before, score, guard, config, seed, history)
+    return trial.decide("reinforce", generator, base.with_model(policy), history)
 
 
 def _step(
@@ -233,9 +246,9 @@ def _step(
     reward = np.where(guard(lines), reward, reward.min() - (reward.std() or 1.0))
     batch = Batch.of(prefixes, rows, rows, codec.pad)
     policy.eval()
-    logs = token_logs(policy, batch).sum(1)
+    logs = drawn_logs(policy, batch, codec, config.temperature)
     with torch.no_grad():
-        apart = (logs - token_logs(generator.model, batch).sum(1)).numpy().astype(np.float64)
+        apart = (logs - drawn_logs(generator.model, batch, codec, config.temperature)).numpy().astype(np.float64)
     gain = reward / (reward.std() or 1.0) - config.leash * apart
     gain -= np.repeat(gain.reshape(-1, config.batch).mean(1), config.batch)
     loss = -(logs * torch.from_numpy(gain).to(logs.dtype)).mean()
@@ -282,32 +295,43 @@ def _scores(score: Score, lines: Sequence[Line]) -> NDArray[np.float64]:
     return found
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """What both methods begin with; `base` has no n-grams."""
+
+    base: TransformerGenerator
+    config: TuningConfig
+    guard: Guard
+    checked_by: str
+    before: Measured
+    score: Score
+    seed: int
+
+    def decide(
+        self,
+        method: str,
+        given: TransformerGenerator,
+        tuned: TransformerGenerator,
+        history: list[dict[str, float]],
+    ) -> tuple[TransformerGenerator, Gate]:
+        after = measure(tuned, self.score, self.guard, self.config, _judging(self.seed))
+        reasons = judge(self.before, after, self.config, self.checked_by)
+        gate = Gate(method, self.before, after, reasons, tuple(history), self.checked_by)
+        return (tuned if gate.accepted else given), gate
+
+
 def _start(
     generator: TransformerGenerator, score: Score, config: TuningConfig | None, seed: int, guard: Guard | None
-) -> tuple[TuningConfig, Guard, Measured]:
+) -> _Trial:
     if not generator.fitted:
         raise InputError("tuning", "the generator has not been trained", "Call fit first")
     check_seed(seed)
-    config, guard = config or TuningConfig(), guard or own_guard(generator)
-    return config, guard, measure(generator, score, guard, config, _judging(seed))
+    config, base, checked_by = config or TuningConfig(), generator.alone(), GIVEN if guard else OWN
+    guard = guard or own_guard(base)
+    before = measure(base, score, guard, config, _judging(seed))
+    return _Trial(base, config, guard, checked_by, before, score, seed)
 
 
 def _judging(seed: int) -> int:
     """A seed of lines on which nothing was tuned."""
     return word(f"gate {seed}") % 2**31
-
-
-def _gate(
-    method: str,
-    base: TransformerGenerator,
-    tuned: TransformerGenerator,
-    before: Measured,
-    score: Score,
-    guard: Guard,
-    config: TuningConfig,
-    seed: int,
-    history: list[dict[str, float]],
-) -> tuple[TransformerGenerator, Gate]:
-    after = measure(tuned, score, guard, config, _judging(seed))
-    gate = Gate(method, before, after, judge(before, after, config), tuple(history))
-    return (tuned if gate.accepted else base), gate

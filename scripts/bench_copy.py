@@ -2,19 +2,20 @@
 
     python scripts/bench_copy.py --out runs/copy --seeds 3
 
-The transformer trains on the training lines of the seed corpus less a tenth that stops its training; perplexity is on
-the corpus's held-out tenth, in the transformer's own tokens for every model. Words that no training line has are one
-unknown token, whose probability every model must give (second column: left out). The order of the n-grams, and the
-temperature that corrects the transformer's confidence, are chosen on the lines that stop the training.
+The transformer generator (a mixture with n-grams) trains on the training lines of the seed corpus less a tenth that
+stops it; `transformer-alone` is the same without its n-grams. Templates write training lines alone. Perplexity is on
+the corpus's held-out tenth, in the transformer's own tokens for every model (`bench_copy_perplexity.py`); words that no
+training line has are one unknown token, whose probability every model must give (second column: left out). A line is
+new where it is neither in the corpus nor a training line turned round. One sample and the best of 8 are of the same
+draws: the one is each of the 8 in turn, from list to list.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from recenv.generators.base import GENERATORS, Generator, Row, load_generator, m
 from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.guard import guard_reasons
 from recenv.generators.guardrails import write_copies
-from recenv.generators.ngram import GroupedKneserNey, KneserNey, LineModel, TemplateFrequency, perplexity
 from recenv.generators.quality import bleu, novelty, self_bleu, slot_error, unique_rate
+from recenv.generators.transformer_data import turned
+from recenv.scripts.bench_copy_perplexity import Scored, differences, score_all
 
 ITEM: Row = {
     "item_id": "0", "text": "Bananas", "brand": "Acme", "size": "a bunch", "price": 1.5, "was_price": 2.0,
@@ -69,19 +71,32 @@ def run(config: BenchCopyConfig) -> dict[str, Any]:
     check_whole("seeds", config.seeds)
     config.out.mkdir(parents=True, exist_ok=False)
     train, held_out = read_corpus().split()
-    result: dict[str, Any] = {"lines": len(train), "held_out": len(held_out), "perplexity": {}, "generators": {}}
+    result: dict[str, Any] = {
+        "config": {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in asdict(config).items()},
+        "lines": len(train),
+        "held_out": len(held_out),
+        "perplexity": {},
+        "differences": {},
+        "generators": {},
+    }
+    scores: list[dict[str, Scored]] = []
     for name in config.generators:
         if name not in GENERATORS:
             raise InputError("option generators", f"unknown name {name!r}", f"Choose among {sorted(GENERATORS)}")
         for seed in range(config.seed, config.seed + (config.seeds if name == "transformer" else 1)):
             began = time.process_time()
             generator, report = _fitted(name, seed, train, config)
-            entry: dict[str, Any] = {"fit": report, "sampled": _sampled(generator, train, held_out, seed, config)}
+            ways = {name: generator}
             if name == "transformer":
-                result["perplexity"][str(seed)] = _perplexities(generator, held_out)
-            if seed == config.seed:
-                entry["speed"] = _speed(generator, config)
-            result["generators"][f"{name} {seed}"] = entry
+                scores.append(score_all(generator, held_out))
+                result["perplexity"][str(seed)] = {model: x.table() for model, x in scores[-1].items()}
+                result["differences"] = differences(scores)
+                ways["transformer-alone"] = generator.alone()
+            for way, each in ways.items():
+                entry: dict[str, Any] = {"fit": report, "sampled": _sampled(each, train, held_out, seed, config)}
+                if seed == config.seed:
+                    entry["speed"] = _speed(each, config)
+                result["generators"][f"{way} {seed}"] = entry
             (config.out / "copy.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
             print(f"{name} {seed}: {time.process_time() - began:.0f} CPU-seconds", flush=True)
     text = markdown(result)
@@ -92,8 +107,8 @@ def run(config: BenchCopyConfig) -> dict[str, Any]:
 
 def _fitted(name: str, seed: int, train: Sequence[Line], config: BenchCopyConfig) -> tuple[Any, dict[str, Any]]:
     generator = make_generator(name, SLOTS)
-    if getattr(generator, "fitted", True):
-        return generator, {}
+    if not hasattr(generator, "fitted"):
+        return generator, generator.fit(train, (), seed)
     folder = (config.models or config.out) / f"{'fit' if name == 'transformer' else name}{seed}"
     if (folder / "generator.json").is_file():
         return load_generator(name, folder), {}
@@ -101,51 +116,6 @@ def _fitted(name: str, seed: int, train: Sequence[Line], config: BenchCopyConfig
     report = generator.fit(train, (), seed)
     generator.save(folder)
     return generator, report | {"cpu_seconds": time.process_time() - began}
-
-
-def _perplexities(generator: Any, held_out: Sequence[Line]) -> dict[str, dict[str, float]]:
-    """Model -> {all: with unknown words, known: without} on the held-out lines."""
-    codec, lines = generator.codec, list(generator.known.lines)
-    _, stop = _stopping_lines(lines)
-    size = len(codec) - len(codec.controls) + 2
-    parts = (size, codec.end, codec.unknown)
-
-    def ids(some: Sequence[Line]) -> list[list[int]]:
-        return [codec.encode(line.text) for line in some]
-
-    def styles(some: Sequence[Line]) -> list[str]:
-        return [line.style for line in some]
-
-    made: dict[str, Callable[[int], LineModel]] = {
-        "n-gram (Kneser-Ney)": lambda n: KneserNey(n, *parts).fit(ids(lines)),
-        "n-gram by style (Kneser-Ney, mixed)": lambda n: GroupedKneserNey(n, *parts).fit(ids(lines), styles(lines)),
-        "template frequency": lambda n: TemplateFrequency(*parts).fit(ids(lines), styles(lines)),
-    }
-    tokens = sum(len(x) + 1 for x in ids(held_out))
-    sure = min((1.0 + k / 10 for k in range(11)), key=lambda t: generator.perplexity(stop, temperature=t))
-    found: dict[str, dict[str, float]] = {
-        f"transformer{', confidence corrected' * (t > 0)}": {
-            "all": generator.perplexity(held_out, temperature=t or 1.0),
-            "known": generator.perplexity(held_out, True, t or 1.0),
-            "temperature": t or 1.0,
-        }
-        for t in (0.0, sure)
-    }
-    for name, make in made.items():
-        tried = {n: make(n) for n in ((1,) if name == "template frequency" else (2, 3, 4, 5))}
-        best = min(tried, key=lambda n: perplexity(tried[n], ids(stop), styles(stop)))
-        score = [perplexity(tried[best], ids(held_out), styles(held_out), skip) for skip in (None, codec.unknown)]
-        found[name] = {"order": best, "all": score[0], "known": score[1]}
-    for entry in found.values():
-        entry["nats_a_line"] = math.log(entry["all"]) * tokens / len(held_out)
-    return found
-
-
-def _stopping_lines(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
-    """(lines that the transformer trained on, those that stopped it)."""
-    train, _ = read_corpus().split()
-    trained = {line.text for line in lines}
-    return list(lines), [line for line in train if line.text not in trained]
 
 
 def _sampled(
@@ -168,9 +138,9 @@ def _sampled(
         for text in generator.draw(style, 8 * config.lines, seed, config.temperature, verified=True)
     ]
     return {
-        "one sample, unconstrained": _measures([eight[0] for eight in free], train, held_out),
+        "one sample, unconstrained": _measures(_one(free), train, held_out),
         "best of 8, unconstrained": _measures(_best(generator, free), train, held_out),
-        "one sample, constrained": _measures([eight[0] for eight in bound], train, held_out),
+        "one sample, constrained": _measures(_one(bound), train, held_out),
         "best of 8, constrained": _measures(_best(generator, bound), train, held_out),
         "as offered (verified)": _measures(offered, train, held_out)
         | {"offered_share": len(offered) / (8 * config.lines * len(generator.styles))},
@@ -185,6 +155,11 @@ def _draws(generator: Any, config: BenchCopyConfig, seed: int, of: int, constrai
         # Neighbours come from one batch of one kind of evidence; strides mix the kinds.
         made += [[Line(style, text) for text in texts[k :: config.lines]][:of] for k in range(config.lines)]
     return made
+
+
+def _one(draws: list[list[Line]]) -> list[Line]:
+    """One of each list: the first of the first, the second of the second ..., so that all kinds of evidence come."""
+    return [lines[k % len(lines)] for k, lines in enumerate(draws)]
 
 
 def _best(generator: Any, draws: list[list[Line]]) -> list[Line]:
@@ -202,7 +177,7 @@ def _best(generator: Any, draws: list[list[Line]]) -> list[Line]:
 
 def _measures(lines: Sequence[Line], train: Sequence[Line], held_out: Sequence[Line]) -> dict[str, float]:
     texts = [line.text for line in lines]
-    corpus = [line.text for line in train]
+    corpus = [line.text for line in read_corpus().lines] + [turned(line.text) for line in train]
     if len(texts) < 2:
         return {"lines": len(texts)}
     refused = [bool(guard_reasons(line.text, ITEM, line.style, "description", "USD")) for line in lines]
@@ -247,15 +222,16 @@ def _speed(generator: Generator, config: BenchCopyConfig) -> dict[str, float]:
 def markdown(result: dict[str, Any]) -> str:
     """The tables."""
     rows = [
-        "| model | perplexity a token | without unknown words | nats a line | order or temperature |",
-        "|---" * 5 + "|",
+        "| model | perplexity a token | without unknown words | nats a line | mixture less it, 95 % | chosen |",
+        "|---" * 6 + "|",
     ]
     seeds = list(result["perplexity"].values())
     for name in seeds[0] if seeds else ():
         each = [p[name] for p in seeds]
         cells = [_mean([e[k] for e in each]) for k in ("all", "known", "nats_a_line")]
-        choice = sorted({e.get("order", e.get("temperature", 1.0)) for e in each})
-        rows.append(f"| {name} | {' | '.join(cells)} | {', '.join(f'{c:g}' for c in choice)} |")
+        d = result["differences"].get(name)
+        cells.append(f"{d['difference']:.2f} [{d['low']:.2f}, {d['high']:.2f}]" if d else "")
+        rows.append(f"| {name} | {' | '.join(cells)} | {'; '.join(sorted({e['choice'] for e in each}))} |")
     names = ("lines", "slot_error", "refused", "unique", "novelty", "distinct_novelty", "self_bleu",
              "self_bleu_distinct", "bleu_held_out")  # fmt: skip
     rows += ["", f"| generator | lines drawn | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]

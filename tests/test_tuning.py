@@ -18,9 +18,14 @@ import torch
 
 from recenv.core.errors import InputError
 from recenv.generators.corpus import Line, read_corpus
+from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
+from recenv.generators.transformer_data import Batch
+from recenv.generators.transformer_fit import drawn_logs, twin
+from recenv.generators.transformer_sample import sample
 from recenv.generators.tuning import Measured, TuningConfig, judge, own_guard, reinforce_tune, rejection_tune
+from recenv.generators.vocabulary import Condition
 
 LINES = [line for line in read_corpus().lines if line.style in ("plain", "question", "urgency")]
 FAST = TuningConfig(rounds=1, samples=60, epochs=4, judged=80, batch=24, learning_rate=2e-3)
@@ -95,13 +100,62 @@ def test_the_gate_refuses_a_model_that_says_one_thing_again_and_again(base: Tran
     assert gate.to_json()["accepted"] is False
 
 
+def test_log_probabilities_are_those_of_the_distribution_that_lines_are_drawn_from(base: TransformerGenerator) -> None:
+    codec, temperature = base.codec, 0.7
+    condition = Condition("plain")
+    plan = base.plan(base.groups("plain")[0], base.slots, condition)
+    with torch_session(0):
+        rows = sample(base.model, codec, plan, 3000, temperature, 3, constrained=False)
+    commonest = max(set(map(tuple, rows)), key=[tuple(ids) for ids in rows].count)
+    share = [tuple(ids) for ids in rows].count(commonest) / len(rows)
+    batch = Batch.of([codec.prefix(condition)] * 2, [list(commonest), rows[0]], [list(commonest), rows[0]], codec.pad)
+    with torch.no_grad():
+        p = float(drawn_logs(base.model, batch, codec, temperature)[0].exp())
+        at_one = float(drawn_logs(base.model, batch, codec, 1.0)[0].exp())
+    error = (p * (1 - p) / len(rows)) ** 0.5
+    assert abs(share - p) < 4 * error
+    assert abs(share - at_one) > 4 * error  # else the test would not see a forgotten temperature
+
+
+def test_the_gradient_is_that_of_the_log_probability_at_the_temperature(base: TransformerGenerator) -> None:
+    codec, model = base.codec, twin(base.model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    ids = [*codec.encode(LINES[0].text), codec.end]
+    batch = Batch.of([codec.prefix(Condition("plain"))] * 2, [ids, ids[:3]], [ids, ids[:3]], codec.pad)
+    drawn_logs(model, batch, codec, 0.7)[0].backward()  # type: ignore[no-untyped-call]
+    weight = model.transformer.h[0].mlp.c_fc.weight
+    slope = weight.grad
+    assert torch.isfinite(slope).all()
+    k = int(slope.abs().argmax())
+    levels = []
+    for move in (1e-2, -1e-2):
+        with torch.no_grad():
+            weight.view(-1)[k] += move
+            levels.append(float(drawn_logs(model, batch, codec, 0.7)[0]))
+            weight.view(-1)[k] -= move
+    assert (levels[0] - levels[1]) / 2e-2 == pytest.approx(float(slope.view(-1)[k]), rel=0.05)
+
+
+def test_tuning_is_of_the_transformer_alone(base: TransformerGenerator) -> None:
+    assert base.mixture is not None
+    few = replace(LAX, judged=20, samples=24, epochs=1)
+    tuned, gate = rejection_tune(base, behind, few, seed=1, guard=everything)
+    assert gate.checked_by == "guard"
+    assert (tuned is base) == (not gate.accepted)
+    assert tuned is base or tuned.mixture is None
+    _, refused = rejection_tune(base, lambda lines: np.zeros(len(lines)), few, seed=1)
+    assert refused.checked_by == "own checks"
+    assert not refused.accepted
+
+
 def test_the_gate_names_what_it_refuses() -> None:
     before = Measured(passed=0.9, self_bleu=0.5, unique=0.9, reward=1.0)
     assert judge(before, replace(before, reward=1.1), FAST) == ()
     assert judge(before, replace(before, reward=1.1, self_bleu=0.549), FAST) == ()
     for change, word in (
         ({"self_bleu": 0.56, "reward": 2.0}, "self-BLEU"),
-        ({"passed": 0.88, "reward": 2.0}, "guard pass rate"),
+        ({"passed": 0.88, "reward": 2.0}, "own checks: pass rate"),
         ({}, "reward"),
         ({"reward": float("nan")}, "reward"),
     ):
