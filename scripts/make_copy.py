@@ -176,7 +176,7 @@ def _target(world: Path, asked: Path | None, ending: str) -> Path:
     return out
 
 
-def _kept_out(world: Path) -> list[Row]:
+def _kept_out(world: Path) -> list[dict[str, Any]]:
     """The lines kept out of a world, with their state and reasons."""
     file = world / REJECTED_FILE
     return pq.read_table(file).to_pylist() if file.is_file() else []
