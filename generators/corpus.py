@@ -105,7 +105,7 @@ def read_corpus(document: dict[str, Any] | None = None) -> Corpus:
     return Corpus(tuple(lines), digest(raw)[:16])
 
 
-_KEYS = (("lines", None), ("needs", []))
+_KEYS: tuple[tuple[str, Any], ...] = (("lines", None), ("needs", []))
 """Keys of a group of lines, and what stands there if not given."""
 
 
