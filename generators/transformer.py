@@ -32,6 +32,9 @@ from recenv.generators.transformer_sample import Plan, line_reasons, neighbours,
 from recenv.generators.vocabulary import Condition, Vocabulary
 
 FORMAT = "recenv-transformer-2"
+SHARPER = 0.8
+"""Factor of the temperature where a mixture writes lines to offer. Smoothed counts give every word its share, as they
+should to foretell a line; of lines so drawn fewer than half as many have grammar that training lines have."""
 
 
 class TransformerGenerator:
@@ -39,8 +42,7 @@ class TransformerGenerator:
     of n-grams of the training lines, given the style (`recenv.generators.transformer_mixture.Mixture`).
 
     The transformer alone is no better a model of unseen lines than those n-grams; the mixture is better than both. Its
-    two numbers are chosen in `fit` on the lines that stop training; `alone` is the same generator without n-grams, and
-    `TransformerConfig.ngram_share` 0 makes none.
+    share and temperature are chosen in `fit` on the lines that stop training. `alone` is the same without n-grams.
 
     For each style, evidence and set of slots lines are sampled in pools whose random stream is keyed by these and the
     seed; a request draws from the pools by its own key. So what it gets depends on no other request. A line is
@@ -179,7 +181,7 @@ class TransformerGenerator:
     ) -> list[str]:
         """`count` lines of a style as sampled, for an item that has all evidence; groups in turn by evidence.
 
-        `verified` leaves out what `generate` would not offer, so fewer may come.
+        `verified` draws as `generate` does (`SHARPER`) and leaves out what it would not offer, so fewer may come.
 
         Raises:
             InputError: not fitted, an unknown style, a bad seed or temperature.
@@ -200,13 +202,13 @@ class TransformerGenerator:
         check_whole("count", count)
         check_seed(seed)
         check_temperature(temperature)
-        drawn: list[tuple[str, tuple[str, ...]]] = []
+        drawn, heat = list[tuple[str, tuple[str, ...]]](), temperature * (self._sharp if verified else 1.0)
         groups = [g for g in self.groups(style) if g.always <= self.slots]
         for k, group in enumerate(groups):
             share = (count - k + len(groups) - 1) // len(groups)
             plan = self.plan(group, self.slots, Condition(style, group.needs))
             with torch_session(word(f"draw {style} {k} {seed}") % 2**31, self.config.threads):
-                rows = self._sample(plan, share, temperature, constrained) if share else []
+                rows = self._sample(plan, share, heat, constrained) if share else []
             drawn += [(text, group.needs) for text, ended in rows if not verified or self.offered(text, ended, plan)]
         return drawn
 
@@ -245,7 +247,7 @@ class TransformerGenerator:
         if key not in self._pools:
             plan = self.plan(key.group, key.slots, key.condition)
             with torch_session(word(key.text) % 2**31, self.config.threads):
-                rows = self._sample(plan, self.config.pool, key.temperature, True)
+                rows = self._sample(plan, self.config.pool, self._sharp * key.temperature, True)
             texts = list(dict.fromkeys(text for text, ended in rows if self.offered(text, ended, plan)))
             logs = self.log_prob([Line(key.group.style, text) for text in texts])
             self._pools[key] = list(zip(texts, (float(x) for x in logs)))
@@ -314,7 +316,7 @@ class TransformerGenerator:
 
     def _settle(self, model: PreTrainedModel, codec: Codec, lines: Sequence[Line]) -> None:
         self.model, self.codec, self.known = model.eval(), codec, Known(lines)
-        self._beside = neighbours(codec, self.known)
+        self._beside, self._sharp = neighbours(codec, self.known), SHARPER if self.mixture else 1.0
         self.fitted = True
         self._pools = {}
         self.hash = digest(self._weights() + json.dumps(self._settings(), sort_keys=True).encode())[:16]
