@@ -26,6 +26,7 @@ from recenv.generators.transformer_data import Examples
 from recenv.generators.transformer_mixture import SHARES, TEMPERATURES, Mixed, Mixture, choose, mixture_logs
 from recenv.generators.transformer_sample import sample
 from recenv.generators.vocabulary import Condition
+from recenv.scripts.bench_copy_perplexity import MIXTURE, Scored, _distributions, _raised, differences
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,28 @@ def test_alone_is_the_transformer_and_has_its_own_hash(made: TransformerGenerato
     goal = batch.targets[:, 1:]
     picked = logs.gather(-1, goal.clamp(min=0)[..., None])[..., 0][goal >= 0]
     assert alone.token_logs(TRAIN[:1])[0] == pytest.approx(picked.numpy(), abs=1e-5)
+
+
+def test_the_study_pairs_lines_and_raises_distributions_to_a_power(made: TransformerGenerator) -> None:
+    rng = np.random.default_rng(0)
+    logs = tuple(rng.normal(-2.0, 1.0, 6) for _ in range(40))
+    known = tuple(np.ones(6, bool) for _ in logs)
+    lower = Scored(tuple(x - 0.1 for x in logs), known)
+    noise = Scored(tuple(x + rng.normal(0.0, 2.0) for x in logs), known)
+    runs = [{MIXTURE: Scored(logs, known), "same": Scored(logs, known), "lower": lower, "noise": noise}]
+    found = differences(runs)
+    assert found["same"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    own = runs[0][MIXTURE].table()["all"]
+    assert found["lower"]["difference"] == pytest.approx(own * (1 - math.exp(0.1)))
+    assert found["lower"]["low"] < found["lower"]["difference"] < found["lower"]["high"] < 0.0
+    assert found["noise"]["low"] < found["noise"]["high"]
+    assert found["noise"]["high"] - found["noise"]["low"] > 4 * (found["lower"]["high"] - found["lower"]["low"])
+    mixture, line = mixture_of(made), HELD[0]
+    ids = mixture._ids(line)
+    given = _distributions(mixture.grams, 4, [ids], [line.style], mixture.place[made.codec.end])
+    assert _raised(given, 1.0)[0] == pytest.approx(mixture.grams.token_log_probs(ids, line.style))
+    p = given[0][1][0]
+    assert _raised(given, 0.5)[0][0] == pytest.approx(math.log(p[ids[0]] ** 2 / (p**2).sum()))
 
 
 @pytest.mark.parametrize(
