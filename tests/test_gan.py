@@ -265,6 +265,11 @@ def test_spoiled_files_are_named(tiny: GanGenerator, tmp_path: Path) -> None:
         "cannot be read": json.dumps(document | {"gan": {"anchor": 0.0}}),
         "changed": json.dumps(document | {"gan": document["gan"] | {"clip": 2.5}}),
         "other shapes": good.replace('"width": 32', '"width": 64'),
+        "read .TypeError": json.dumps(document | {"gan": {"colour": 1}}),
+        "read .KeyError": json.dumps({k: v for k, v in document.items() if k != "gan"}),
+        "read .Exception": json.dumps(document | {"vocabulary": {"names": {}, "tokenizer": "{"}}),
+        "'config' is a int": json.dumps(document | {"config": 3}),
+        "'claims' is a dict": json.dumps(document | {"claims": {}}),
     }
     for what, text in spoiled.items():
         settings.write_text(text)

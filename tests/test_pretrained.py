@@ -93,9 +93,17 @@ def test_what_is_saved_writes_the_same(plain: PretrainedGenerator, tmp_path: Pat
     assert np.array_equal(loaded.log_prob(HELD), plain.log_prob(HELD))
     settings = json.loads((tmp_path / "generator.json").read_text())
     assert "/" not in settings["pretrained"]["checkpoint"]
-    (tmp_path / "generator.json").write_text(json.dumps(settings | {"model": {"model_type": "nothing"}}))
-    with pytest.raises(ArtefactError, match="settings cannot be read"):
-        PretrainedGenerator.load(tmp_path)
+    for change in (
+        {"model": {"model_type": "nothing"}},
+        {"model": 3},
+        {"pretrained": {"colour": 1}},
+        {"pretrained": None},
+        {"vocabulary": {"tokenizer": "{"}},
+        {"config": {"colour": 1}},
+    ):
+        (tmp_path / "generator.json").write_text(json.dumps(settings | change))
+        with pytest.raises(ArtefactError, match="settings cannot be read"):
+            PretrainedGenerator.load(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
