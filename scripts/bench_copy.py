@@ -4,7 +4,7 @@
 
 The transformer generator (a mixture with n-grams) trains on the training lines of the seed corpus less a tenth that
 stops it; `transformer-alone` is the first of them without its n-grams. Templates write training lines alone. Perplexity
-is on the corpus's held-out tenth, in the transformer's own tokens for every model (`bench_copy_perplexity.py`); words
+is on the corpus's held-out tenth, in the transformer's own tokens for every model (`recenv.generators.held_out`); words
 that no training line has are one unknown token, whose probability every model must give (second column: left out). A
 line is new where it is neither in the corpus nor a training line turned round. One sample and the best of 8 are of the
 same draws: the one is each of the 8 in turn, from list to list.
@@ -27,9 +27,9 @@ from recenv.generators.base import GENERATORS, Generator, Row, load_generator, m
 from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.guard import guard_reasons
 from recenv.generators.guardrails import write_copies
+from recenv.generators.held_out import Scored, differences, score_all
 from recenv.generators.quality import bleu, novelty, self_bleu, slot_error, unique_rate
 from recenv.generators.transformer_data import turned
-from recenv.scripts.bench_copy_perplexity import Scored, differences, score_all
 
 ITEM: Row = {
     "item_id": "0", "text": "Bananas", "brand": "Acme", "size": "a bunch", "price": 1.5, "was_price": 2.0,

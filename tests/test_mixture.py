@@ -19,6 +19,7 @@ import torch
 from helpers_copy import HELD, TINY, TRAIN, fitted
 
 from recenv.core.errors import ArtefactError
+from recenv.generators.held_out import MIXTURE, Scored, _distributions, _raised, differences
 from recenv.generators.ngram import perplexity
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
@@ -26,7 +27,6 @@ from recenv.generators.transformer_data import Examples
 from recenv.generators.transformer_mixture import SHARES, TEMPERATURES, Mixed, Mixture, choose, mixture_logs
 from recenv.generators.transformer_sample import sample
 from recenv.generators.vocabulary import Condition
-from recenv.scripts.bench_copy_perplexity import MIXTURE, Scored, _distributions, _raised, differences
 
 
 @pytest.fixture(scope="module")

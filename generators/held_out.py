@@ -1,4 +1,4 @@
-"""Held-out perplexity of a transformer generator beside its parts and n-grams, for `bench_copy.py`.
+"""Held-out perplexity of a transformer generator beside its parts and n-grams.
 
 All models score the same tokens, ends counted. What each chooses (order, exponent, share, temperature) it chooses on
 the lines that stopped the transformer's training. The exponent of an n-gram is what the temperature is to the
