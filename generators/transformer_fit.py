@@ -120,7 +120,7 @@ def fit_model(
     mean = [p.detach().clone() for p in trained]
     best, kept, since, history = math.inf, mean, 0, list[dict[str, float]]()
     step = 0
-    with tqdm(range(config.epochs), desc="transformer", unit="epoch", disable=not progress) as bar:
+    with tqdm(range(config.epochs), desc="maximum likelihood", unit="epoch", disable=not progress) as bar:
         for epoch in bar:
             loss, step = _epoch(model, examples, optimiser, mean, noise, config, step)
             check = math.exp(loss)

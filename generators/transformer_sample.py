@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -81,11 +83,23 @@ def sample(
         pad_token_id=codec.pad, eos_token_id=codec.end, bos_token_id=None, use_cache=True,
     )  # fmt: skip
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _ended_rows_are_padded():
         out = model.generate(  # type: ignore[operator]
             ids, attention_mask=torch.ones_like(ids), generation_config=settings, logits_processor=chain
         )
     return [_until(row[len(prefix) :], codec.end) for row in out.tolist()]
+
+
+@contextmanager
+def _ended_rows_are_padded() -> Iterator[None]:
+    """Without the library's warning that ids hold padding: it stands behind lines that have ended, read by nobody."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _until(ids: Sequence[int], end: int) -> list[int]:
