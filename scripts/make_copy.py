@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import render
+from recenv.data.columns import NONE_ITEM
 from recenv.generators.base import ADMITTED, Generator, Row, load_generator, make_generator, rows, to_table
 from recenv.generators.corpus import moment, read_corpus
 from recenv.generators.evidence import COUNTED, count_purchases, with_evidence
@@ -190,7 +192,7 @@ def _moment(world: World, asked: str) -> datetime:
 
 
 def _evidence(world: World, wanted: bool) -> tuple[list[Row], dict[str, Any]]:
-    items = rows(world.items)
+    items = rows(_named(world))
     if not wanted:
         return items, {}
     item, times, shoppers = purchase_counts(world)
@@ -198,6 +200,21 @@ def _evidence(world: World, wanted: bool) -> tuple[list[Row], dict[str, Any]]:
     # The first row of a world's catalogue may stand for showing nothing: counts are by the table's own rows.
     index = {item_id: i for i, item_id in enumerate(world.items["item_id"].to_pylist())}
     return with_evidence(items, counted.of([index[str(row["item_id"])] for row in items]))
+
+
+def _named(world: World) -> pa.Table:
+    """The items that copy can name; the others are counted and go on being shown without copy.
+
+    Raises:
+        InputError: no item has a name.
+    """
+    table = world.items.filter(pc.not_equal(world.items["item_id"], NONE_ITEM))
+    has = [isinstance(text, str) and bool(text.strip()) for text in table["text"].to_pylist()]
+    if not any(has):
+        raise InputError("world items", "none has a text, so no copy can name it", "Fill the column 'text'")
+    if not all(has):
+        print(f"{has.count(False):,} items have no text: they are shown without copy")
+    return table.filter(pa.array(has))
 
 
 def _noted(world: World, items: list[Row]) -> pa.Table:
@@ -228,7 +245,7 @@ def _review(config: CopyConfig) -> dict[str, Any]:
     kept_out = _kept_out(config.world)
     waiting = [line for line in kept_out if line["status"] == "needs review"]
     decisions = decisions_of(approved=config.approve, rejected=config.reject, retired=config.retire)
-    by_id = {row["item_id"]: row for row in rows(world.items)}
+    by_id = {row["item_id"]: row for row in rows(_named(world))}
     currency = str(world.meta.get("currency", ""))
     result: dict[str, Any] = {"world": str(config.world), "needs_review": len(waiting), "decided": len(decisions)}
     if not decisions:

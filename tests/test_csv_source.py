@@ -237,3 +237,18 @@ def test_parquet_and_csv_of_the_same_log_agree(tmp_path: Path) -> None:
     a = prepare(tmp_path, STREAM, "a")
     b = prepare(tmp_path, STREAM | {"events": {**STREAM["events"], "path": "events.parquet"}}, "b")
     pd.testing.assert_frame_equal(a.events, b.events)
+
+
+def test_windows_longer_than_the_slices_are_warned_of(tmp_path: Path) -> None:
+    times = pd.date_range("2024-03-01", periods=900, freq="h", tz="UTC")
+    frame = pd.DataFrame({"user_id": [f"u{k % 40}" for k in range(900)], "item_id": [f"i{k % 7}" for k in range(900)],
+                          "timestamp": times.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                          "kind": ["impression", "purchase", "impression"] * 300})  # fmt: skip
+    frame.to_csv(tmp_path / "events.csv", index=False)
+    names = {name: name for name in ("user_id", "item_id", "timestamp", "kind")}
+    events = {"path": "events.csv", "columns": names}
+    data = prepare(tmp_path, {"events": events, "items": {"from_events": True, "columns": {"item_id": "item_id"}}})
+    assert any("no impressions in" in w and "purchase_window_days" in w for w in data.meta["warnings"])
+    short = {"events": events, "items": {"from_events": True, "columns": {"item_id": "item_id"}},
+             "purchase_window_days": 1}  # fmt: skip
+    assert not any("no impressions in" in w for w in prepare(tmp_path, short, "short").meta["warnings"])

@@ -235,3 +235,23 @@ def test_counts_that_cannot_be_are_named_errors(item: list[int], times: list[flo
 def test_evidence_wants_a_count_an_item() -> None:
     with pytest.raises(InputError, match="1 items, 2 counts"):
         with_evidence([{"item_id": "0"}], Counted(np.zeros(2, np.int64), np.zeros(2, np.int64), 0))
+
+
+def test_items_without_a_name_are_counted_and_go_without_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = small_world(copies=0)
+    names = world.items["text"].to_pylist()
+    at = world.items.column_names.index("text")
+    blank = world.items.set_column(at, "text", pa.array([" ", *names[1:]]))
+    replace(world, items=blank, path=None).save(tmp_path / "w")
+    run(CopyConfig(world=tmp_path / "w", variants=1, out=tmp_path / "made"))
+    assert "1 items have no text" in capsys.readouterr().out
+    made = World.load(tmp_path / "made")
+    items = world.items["item_id"].to_pylist()
+    assert set(made.copies["item_id"].to_pylist()) == set(items[1:])
+    assert made.action_copy[made.action_item == 0].tolist() == [-1]
+    nameless = world.items.set_column(at, "text", pa.array([None] * len(names), pa.string()))
+    replace(world, items=nameless, path=None).save(tmp_path / "none")
+    with pytest.raises(InputError, match="none has a text"):
+        run(CopyConfig(world=tmp_path / "none", out=tmp_path / "never"))

@@ -123,3 +123,10 @@ def _warn(meta: dict[str, Any], shown: pd.DataFrame) -> None:
     if meta["counts"]["users"] == 1:
         warnings.append("one user only: no response model can be fitted")
     warnings.extend(f"split {name!r} is empty" for name in SPLITS if not meta["counts"][name])
+    without = [name for name in SPLITS if meta["counts"][name] and not (shown["split"] == name).any()]
+    if without and not shown.empty:
+        warnings.append(
+            f"no impressions in {', '.join(without)}, and a world needs some in train and validation: bring longer "
+            "logs, other split fractions, or shorter windows (purchase_window_days, click_window_minutes of the "
+            "mapping: an impression whose window reaches beyond its split is set aside)"
+        )

@@ -129,8 +129,11 @@ def _check_splits(log: Log) -> None:
     """Both halves need something to train and to stop on; checked before the training, not after."""
     for split in ("train", "validation"):
         if not (log.shown & (log.split == SPLITS.index(split))).any():
-            mend = "Bring longer logs, other split fractions, or shorter windows (see quarantined in meta.json)"
-            raise InputError("split", f"no impressions of split {split!r} for one half of the users", mend)
+            mend = (
+                "Bring longer logs, other split fractions, or shorter windows (purchase_window_days, "
+                "click_window_minutes of the mapping; see quarantined in meta.json)"
+            )
+            raise InputError("split", f"no impressions of split {split!r} in at least one half of the users", mend)
 
 
 def prepare(dataset: Dataset, options: FitOptions) -> Shared:
