@@ -184,6 +184,7 @@ def _print_paths(base: Path, seconds: float) -> None:
     print(f"  verdict:     {base / 'worlds' / 'journey' / 'fidelity.html'}")
     print(f"  table:       {base / 'benchmark' / 'benchmark.html'}")
     print(f"  curves:      tensorboard --logdir {base / 'benchmark' / 'runs'}")
+    print(f"  the GAN's:   tensorboard --logdir {base / 'worlds' / 'journey-copy-generators'}")
     print(f"  bundle:      {base / 'bundle'}")
     print(f"  serve it:    recenv serve --bundle {base / 'bundle'} --port 8000")
 

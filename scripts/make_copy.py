@@ -18,7 +18,7 @@ from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import render
 from recenv.data.columns import NONE_ITEM
-from recenv.generators.base import ADMITTED, Generator, Row, load_generator, make_generator, rows, to_table
+from recenv.generators.base import ADMITTED, Generator, Row, digest, load_generator, make_generator, rows, to_table
 from recenv.generators.corpus import moment, read_corpus
 from recenv.generators.evidence import COUNTED, count_purchases, with_evidence
 from recenv.generators.guardrails import CopySet, write_copies
@@ -26,6 +26,8 @@ from recenv.generators.review import as_table, decide, decisions_of, reasons_of,
 from recenv.variants import REJECTED_FILE, add_copies, purchase_counts
 from recenv.world import World
 
+CURVES = "curves"
+"""In the folder of a kept GAN: TensorBoard curves and samples of its training, under `gan/`."""
 FIT_FILE = "fit.json"
 """In the folder of a kept generator: what it was trained on and how that went."""
 
@@ -144,7 +146,8 @@ def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
     wanted = {
         "corpus": corpus.hash,
         "slots": sorted(getattr(generator, "slots", ())),
-        "options": repr(getattr(generator, "config", None)),
+        "options": [repr(getattr(generator, name, None)) for name in ("config", "gan")],
+        "claims": digest(" ".join(sorted(getattr(generator, "claims", ())))),
         "seed": seed,
     }
     note = folder / FIT_FILE
@@ -153,7 +156,8 @@ def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
         return load_generator(generator.name, folder)
     train, held_out = corpus.split()
     print(f"training {generator.name} on {len(train)} lines less a tenth to stop by; {len(held_out)} it never sees")
-    report = generator.fit(train, (), seed)
+    curves: dict[str, Any] = {"board": folder / CURVES} if generator.name == "gan" else {}
+    report = generator.fit(train, (), seed, **curves)
     generator.save(folder)
     note.write_text(json.dumps({"trained": wanted, "report": report}, indent=1) + "\n", encoding="utf-8")
     return generator
