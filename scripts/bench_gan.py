@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from recenv.agents.intervals import t_interval
 from recenv.core.checks import check_whole
 from recenv.core.errors import InputError
 from recenv.generators.corpus import Line, read_corpus
@@ -147,7 +148,26 @@ def markdown(result: dict[str, Any]) -> str:
         for arm in seeds[0]:
             cells = [_spread([s[arm]["sweep"][t][name] for s in seeds]) for name in MEASURES]
             rows.append(f"| {t} | {arm} | {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, "", *paired(seeds)]) + "\n"
+
+
+def paired(seeds: Sequence[dict[str, Any]]) -> list[str]:
+    """Table: each GAN less the MLE at equal CPU, paired by seed, means over temperatures; 95 % t intervals."""
+    rows = [f"| less {LONGER} | perplexity | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 2) + "|"]
+
+    def figures(entry: dict[str, Any]) -> list[float]:
+        sweep = entry["sweep"].values()
+        return [entry["perplexity"], *(float(np.mean([found[name] for found in sweep])) for name in MEASURES)]
+
+    for arm in (name for name in seeds[0] if name.startswith("GAN")):
+        apart = np.array([figures(s[arm]) for s in seeds]) - np.array([figures(s[LONGER]) for s in seeds])
+        cells = []
+        for column in apart.T:
+            mean, low, high = t_interval(column).as_list()
+            ends = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+            cells.append(f"{mean:+.3f}{ends}")
+        rows.append(f"| {arm} | {' | '.join(cells)} |")
+    return rows
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -282,3 +282,15 @@ def test_spoiled_files_are_named(tiny: GanGenerator, tmp_path: Path) -> None:
         weights.write_bytes(broken)
         with pytest.raises(ArtefactError, match=what):
             GanGenerator.load(tmp_path)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    from recenv.scripts.bench_gan import LONGER, MEASURES, paired
+
+    def entry(perplexity: float, value: float) -> dict[str, Any]:
+        return {"perplexity": perplexity, "sweep": {t: dict.fromkeys(MEASURES, value) for t in ("0.7", "1.0")}}
+
+    seeds = [{"GAN, gumbel": entry(11.0 + s, 0.5), LONGER: entry(10.0 + s, 0.25)} for s in range(3)]
+    row = paired(seeds)[-1]
+    assert row.startswith("| GAN, gumbel | +1.000 [+1.000, +1.000] |")
+    assert row.count("+0.250") == 3 * len(MEASURES)
