@@ -28,7 +28,6 @@ from recenv.agents.evaluate import evaluate
 from recenv.agents.intervals import t_interval
 from recenv.agents.jobs import Contestant, masked_alike
 from recenv.agents.training import TrainSettings, learn, validation
-from recenv.core.errors import InputError
 from recenv.data.logs import build
 from recenv.data.options import BuildOptions
 from recenv.data.schema import RawTables
@@ -40,6 +39,7 @@ from recenv.env.options import EnvOptions
 from recenv.env.true_response import TrueResponse
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.train import TrainConfig
+from recenv.scripts.bench_trust import begun, write_json
 from recenv.world import World
 
 _FACTORS = 61  # stream of random numbers
@@ -120,17 +120,17 @@ def _incumbent(truth: Truth, shop: Shop, sharpness: float) -> NDArray[np.float32
 def run(config: CautionConfig) -> dict[str, Any]:
     """Fit, make policies, value them; writes and returns the table."""
     config.out.mkdir(parents=True, exist_ok=True)
-    cells = _begun(config)
+    cells = begun(config.out, _settings(config))
     for seed in range(config.first_seed, config.first_seed + config.seeds):
         if any(c["seed"] == seed for c in cells):
             continue
         began, cpu = time.monotonic(), time.process_time()
         cells.append({"seed": seed} | _cell(config, seed))
         cells[-1]["cpu_seconds"] = round(time.process_time() - cpu, 1)
-        _write(config.out / "cells.json", {"config": _settings(config), "cells": cells})
+        write_json(config.out / "cells.json", {"config": _settings(config), "cells": cells})
         print(f"seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
     rows = summary(cells)
-    _write(config.out / "caution.json", {"config": _settings(config), "rows": rows})
+    write_json(config.out / "caution.json", {"config": _settings(config), "rows": rows})
     text = markdown(rows)
     (config.out / "caution.md").write_text(text, encoding="utf-8")
     print(text)
@@ -140,26 +140,6 @@ def run(config: CautionConfig) -> dict[str, Any]:
 def _settings(config: CautionConfig) -> dict[str, Any]:
     found = json.loads(json.dumps(asdict(config), default=str))
     return {k: v for k, v in found.items() if k not in ("out", "first_seed", "seeds")}
-
-
-def _begun(config: CautionConfig) -> list[dict[str, Any]]:
-    """Cells of an earlier run with the same settings.
-
-    Raises:
-        InputError: the folder holds cells of other settings.
-    """
-    file = config.out / "cells.json"
-    if not file.exists():
-        return []
-    found = json.loads(file.read_text(encoding="utf-8"))
-    if found["config"] != _settings(config):
-        raise InputError(str(file), "holds cells of other settings", "Choose another --out.")
-    cells: list[dict[str, Any]] = found["cells"]
-    return cells
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def _cell(config: CautionConfig, seed: int) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Mixture:
 def run(config: TrustConfig) -> dict[str, Any]:
     """Fit, make policies, value them; writes and returns the tables."""
     config.out.mkdir(parents=True, exist_ok=True)
-    cells = _begun(config)
+    cells = begun(config.out, _settings(config))
     sizes = config.sizes if config.ranking else (min(config.sizes),)
     for seed in range(config.first_seed, config.first_seed + config.seeds):
         for size in sizes:
@@ -119,10 +119,10 @@ def run(config: TrustConfig) -> dict[str, Any]:
             began, cpu = time.monotonic(), time.process_time()
             cells.append({"users": size, "seed": seed} | _cell(config, size, seed))
             cells[-1]["cpu_seconds"] = round(time.process_time() - cpu, 1)
-            _write(config.out / "cells.json", {"config": _settings(config), "cells": cells})
+            write_json(config.out / "cells.json", {"config": _settings(config), "cells": cells})
             print(f"{size} users, seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
     ranking, sweep = table.ranking(cells, sizes) if config.ranking else [], table.sweep(cells)
-    _write(config.out / "trust.json", {"config": _settings(config), "ranking": ranking, "sweep": sweep})
+    write_json(config.out / "trust.json", {"config": _settings(config), "ranking": ranking, "sweep": sweep})
     text = table.markdown(ranking, sweep, cells, _about(config))
     (config.out / "trust.md").write_text(text, encoding="utf-8")
     print(text)
@@ -140,23 +140,24 @@ def _settings(config: TrustConfig) -> dict[str, Any]:
     return {k: v for k, v in found.items() if k not in ("out", "seeds")}
 
 
-def _begun(config: TrustConfig) -> list[dict[str, Any]]:
-    """Cells of an earlier run with the same settings.
+def begun(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Cells of an earlier run into the folder `out` with the same settings.
 
     Raises:
         InputError: the folder holds cells of other settings.
     """
-    file = config.out / "cells.json"
+    file = out / "cells.json"
     if not file.exists():
         return []
     found = json.loads(file.read_text(encoding="utf-8"))
-    if found["config"] != _settings(config):
+    if found["config"] != settings:
         raise InputError(str(file), "holds cells of other settings", "Choose another --out.")
     cells: list[dict[str, Any]] = found["cells"]
     return cells
 
 
-def _write(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON."""
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 

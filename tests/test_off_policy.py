@@ -6,7 +6,6 @@ import dataclasses
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -327,26 +326,3 @@ def test_the_quoted_estimator_is_settled_by_one_rule() -> None:
     assert headline_estimator(modelled, ("mips", "dr")) == "dr"
     assert headline_estimator(modelled, ("mips", "snipw")) == "snipw"
     assert headline_estimator(modelled, ("mips", "ipw")) == "mips"
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"estimators": ("dr", "dr")}, "twice"),
-        ({"estimators": ("moon",)}, "moon"),
-        ({"interval": "wide"}, "wide"),
-        ({"interval": "bernstein", "estimators": ("sndr",)}, "a ratio"),
-        ({"interval": "bernstein", "largest": 0.5}, "leaves"),
-        ({"largest": -1.0}, "largest"),
-        ({"estimators": ("mips",), "groups": 1}, "no number of groups"),
-    ],
-)
-def test_bad_choices_of_estimators_are_named(email: Path, change: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match=named):
-        ask(email, agents=("random",), settings=dataclasses.replace(QUICK, **change))
-
-
-def test_bernstein_on_revenue_needs_the_most_a_decision_can_bring() -> None:
-    with pytest.raises(InputError, match="most that one decision"):
-        Settings("revenue", interval="bernstein").reward_range()
-    assert Settings("revenue", interval="bernstein", largest=80.0).reward_range() == (0.0, 80.0)

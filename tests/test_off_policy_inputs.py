@@ -202,3 +202,26 @@ def test_the_command_needs_a_folder_to_write_to(small_shop: Path, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         run(dataclasses.replace(config, out=tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"estimators": ("dr", "dr")}, "twice"),
+        ({"estimators": ("moon",)}, "moon"),
+        ({"interval": "wide"}, "wide"),
+        ({"interval": "bernstein", "estimators": ("sndr",)}, "a ratio"),
+        ({"interval": "bernstein", "largest": 0.5}, "leaves"),
+        ({"largest": -1.0}, "largest"),
+        ({"estimators": ("mips",), "groups": 1}, "no number of groups"),
+    ],
+)
+def test_bad_choices_of_estimators_are_named(email: Path, change: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        ask(email, agents=("random",), settings=dataclasses.replace(QUICK, **change))
+
+
+def test_bernstein_on_revenue_needs_the_most_a_decision_can_bring() -> None:
+    with pytest.raises(InputError, match="most that one decision"):
+        Settings("revenue", interval="bernstein").reward_range()
+    assert Settings("revenue", interval="bernstein", largest=80.0).reward_range() == (0.0, 80.0)
