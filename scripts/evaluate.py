@@ -43,7 +43,8 @@ class EvaluateConfig:
     """Raise propensities below this to it, at the price of a bias; refused if not given."""
     estimators: tuple[str, ...] = ()
     """One-step estimators, of ipw, clipped_ipw, snipw, dm, dr, clipped_dr, sndr, switch_dr, dros, sg_ipw, sg_dr, mips;
-    eight of them if not given. `dr` is quoted where it is among them, else snipw, else the first named."""
+    eight of them if not given. `dr` is quoted where it is among them, else snipw, else the first named. `dm` has no
+    interval: its reward model's own error cannot be read from the log."""
     interval: Literal["studentised", "t", "percentile", "bca", "bernstein"] = "studentised"
     """Interval of a value, clustered by user: bootstraps, t, or empirical Bernstein (true at any size, very wide)."""
     groups: int = 0

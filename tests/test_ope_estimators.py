@@ -47,7 +47,7 @@ def test_row_weights_stand_for_copies_of_rows() -> None:
         strict=True,
     ):
         assert a.value == pytest.approx(b.value, rel=1e-12)
-        assert a.se == pytest.approx(b.se, rel=1e-12)
+        assert a.se is b.se is None if a.name == "dm" else a.se == pytest.approx(b.se, rel=1e-12)
 
 
 def test_chosen_and_two_model_values_do_instead_of_tables() -> None:
@@ -155,9 +155,21 @@ def test_not_enough_data_takes_the_headlines_place() -> None:
     enough = evaluate(*small_log(users=2000), ["dr"])[0]
     assert enough.verdict == OK
     assert "95 % interval" in enough.headline()
-    model_alone = evaluate(*small_log(users=2000), ["dm"])[0]
-    assert model_alone.verdict == NOT_ENOUGH_DATA
-    assert "whose error is unknown" in model_alone.headline()
+
+
+@pytest.mark.parametrize("interval", ["studentised", "t", "percentile", "bca", "bernstein"])
+def test_the_direct_method_has_a_value_and_no_interval(interval: str) -> None:
+    log, target = small_log(users=2000)
+    dm, dr = evaluate(log, replace(target, q=0.5 * np.asarray(target.q)), ["dm", "dr"] if interval != "bernstein"
+                      else ["dm", "ipw"], interval=interval, reward_range=(0.0, 1.0))  # fmt: skip
+    assert dm.value == pytest.approx(float((np.asarray(target.probability) * target.q).sum(axis=1).mean()) / 2)
+    assert (dm.low, dm.high, dm.half_width, dm.se, dm.method) == (None, None, None, None, "")
+    assert dm.verdict == NOT_ENOUGH_DATA
+    assert dm.no_interval in dm.headline()
+    assert "reward model's own error cannot be read from the log" in dm.no_interval
+    assert json.loads(json.dumps(dm.as_dict(), allow_nan=False))["low"] is None
+    assert dr.no_interval == ""
+    assert dr.low is not None
 
 
 def test_a_policy_that_never_chose_as_the_log_has_no_value() -> None:

@@ -65,6 +65,10 @@ def test_without_propensities_nothing_is_weighted_and_the_model_is_not_a_headlin
         assert estimate.verdict == "NOT ENOUGH DATA"
         assert "no propensities" in estimate.headline()
         assert "unmeasured confounding" in estimate.label
+        assert estimate.no_interval
+    (dm,) = evaluate_sequential(log, replace(policy(log), q=q), ["dm"])  # with propensities neither
+    assert (dm.value, dm.low, dm.high, dm.se) == (found["dm"].value, None, None, None)
+    assert "model's own error cannot be read from the log" in dm.headline()
 
 
 def test_a_policy_that_does_nothing_that_was_logged_gets_no_figure() -> None:

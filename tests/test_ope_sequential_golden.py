@@ -107,11 +107,14 @@ def test_every_estimator_meets_the_exact_value(golden: dict[str, Any], discount:
     target = SequentialTarget(probability, q, tabular_weights(log, probability))
     truth = golden[f"gamma={discount},n=50,seed=7"]["true"]
     for estimate in evaluate_sequential(log, target, None, discount):
-        assert estimate.verdict == "OK"
         assert estimate.value is not None
+        assert abs(estimate.value / truth - 1) < 0.012, estimate.name
+        if estimate.name == "dm":  # the model alone: no interval
+            assert (estimate.verdict, estimate.se) == ("NOT ENOUGH DATA", None)
+            continue
+        assert estimate.verdict == "OK"
         assert estimate.se is not None
         assert abs(estimate.value - truth) < 3.5 * estimate.se, estimate.name
-        assert abs(estimate.value / truth - 1) < 0.012, estimate.name
 
 
 def test_unsound_reference_values_are_told_apart(golden: dict[str, Any]) -> None:

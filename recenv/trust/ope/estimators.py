@@ -88,6 +88,11 @@ class Estimator:
         """Whether there is a hyper-parameter."""
         return bool(self.grid)
 
+    @property
+    def model_alone(self) -> bool:
+        """Whether nothing corrects the reward model: then no interval holds, since its error is not in the log."""
+        return self.weighting is None
+
     def check_hyper(self, name: str, hyper: float) -> float:
         """A given hyper-parameter.
 
@@ -127,7 +132,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "ipw": Estimator("mean w r"),
     "clipped_ipw": Estimator("mean min(w, lambda) r", clip, grid=CLIPS, note=_BOUNDED),
     "snipw": Estimator("sum w r / sum w", normalised=True),
-    "dm": Estimator("mean v", None, model=True, note="its interval leaves out the reward model's own error"),
+    "dm": Estimator("mean v", None, model=True, note="rests on the reward model alone: no weights correct it"),
     "dr": Estimator("mean v + w (r - q)", model=True),
     "clipped_dr": Estimator("mean v + min(w, lambda) (r - q)", clip, model=True, grid=CLIPS, note=_BOUNDED),
     "sndr": Estimator("mean v + sum w (r - q) / sum w", model=True, normalised=True),

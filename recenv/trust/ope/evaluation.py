@@ -11,7 +11,7 @@ from recenv.trust.ope import intervals, tuning
 from recenv.trust.ope.estimators import ESTIMATORS, Estimator, Terms, clip, get
 from recenv.trust.ope.inputs import MIN_PROPENSITY, CheckedTarget, LoggedBandit, Target, scalar
 from recenv.trust.ope.intervals import Clustered, Draws
-from recenv.trust.ope.verdict import NOT_ENOUGH_DATA, Estimate, judge
+from recenv.trust.ope.verdict import MODEL_ALONE, NO_FIGURE, Estimate, judge
 
 
 def evaluate(
@@ -30,6 +30,8 @@ def evaluate(
     min_propensity: float = MIN_PROPENSITY,
 ) -> list[Estimate]:
     """Estimates of the target's mean reward per decision, one an estimator, in the order asked for.
+
+    `dm` has a value, but neither interval nor standard error: the reward model's error is in neither.
 
     Args:
         log, target: the logged decisions; the policy, with a reward model where the estimator needs one.
@@ -63,7 +65,9 @@ def evaluate(
         drawn = list(intervals.bootstrap([tables[n] for n in names], n_boot, seed))
     results = []
     for name, draws in zip(names, drawn, strict=True):
-        if interval == "bernstein":
+        if get(name).model_alone:
+            ends = float("nan"), float("nan")
+        elif interval == "bernstein":
             bound = _weight_bound(get(name), chosen[name], log, checked, terms[name])
             ends = intervals.bernstein_interval(terms[name], user, reward_range or (0.0, 1.0), bound, level)
         else:
@@ -144,24 +148,21 @@ def _estimate(
     level: float,
     method: str,
 ) -> Estimate:
-    value, se = _finite(table.value()), _finite(table.se())
-    low, high = (_finite(end) for end in ends)
+    value, (low, high) = _finite(table.value()), (_finite(end) for end in ends)
+    why = MODEL_ALONE if get(name).model_alone else NO_FIGURE if low is None or high is None else ""
     weight = terms.importance * terms.row_weight / terms.row_weight.mean()
     squares = float((weight**2).sum())
     ess = float(weight.sum() ** 2 / squares) if squares > 0 else 0.0
     n, largest = len(weight), float(weight.max())
-    verdict, reasons = judge(value, low, high, n, ess, largest)
-    if get(name).weighting is None:  # its narrow interval held the truth in no log of the study
-        verdict, reasons = (
-            NOT_ENOUGH_DATA,
-            (*reasons, "nothing in it corrects the reward model, whose error is unknown"),
-        )
+    verdict, reasons = judge(value, low, high, n, ess, largest, why)
     note = get(name).note
     half = None if low is None or high is None else (high - low) / 2
     return Estimate(
-        name=name, value=value, se=se, low=low, high=high, n=n, users=len(table.sums), ess=ess, max_weight=largest,
+        name=name, value=value, se=None if why else _finite(table.se()), low=low, high=high, n=n,
+        users=len(table.sums), ess=ess, max_weight=largest,
         unsupported=share, half_width=half, level=level, hyper=hyper, verdict=verdict, reasons=reasons,
-        label="; ".join(text for text in (label, note) if text), method=method, mean_weight=float(weight.mean()),
+        label="; ".join(text for text in (label, note) if text), method="" if why else method,
+        mean_weight=float(weight.mean()), no_interval=why,
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from recenv.trust.ope.sequential_inputs import LoggedTrajectories, SequentialTar
 from recenv.trust.ope.verdict import (
     MAX_WEIGHT_SHARE,
     MIN_ESS,
+    MODEL_ALONE,
+    NO_FIGURE,
     NOT_ENOUGH_DATA,
     OK,
     Estimate,
@@ -61,6 +63,8 @@ def evaluate_sequential(
 ) -> list[SessionEstimate]:
     """Estimates of the value per session, sum_t g^t r_t, of the target; intervals by standard errors clustered by user.
 
+    `dm` (of a fitted q) has a value, but neither interval nor standard error: the error of q is in neither.
+
     Args:
         log, target: see `sequential_inputs`. estimators: names in `sequential.ESTIMATORS`; None: all that the inputs
             allow (those with q, with marginal ratios). discount: g. level: of the intervals. label: what is assumed
@@ -101,11 +105,15 @@ def _estimate(
     value = se = low = high = None
     if not weighted or (weights is not None and ess > 0):
         terms = ESTIMATORS[name](steps)
-        value, se = terms.value, clustered_se(terms.part - terms.value, log.user)
-        low, high = _interval(terms, se, len(np.unique(log.user)), level)
+        value = terms.value
+        if weighted:
+            se, low, high = _interval(terms, log.user, level)
+    why = "" if low is not None else NO_FIGURE if weighted else MODEL_ALONE
     if weights is not None:
         multiplied = 1 if name == "dm" or name in NEEDS_MARGINAL else worst + 1
-        reasons += _judged(value, low, high, log.shape[0], ess, max_weight, multiplied)
+        reasons += _support(log.shape[0], ess, max_weight, multiplied)
+    if weights is not None or why == MODEL_ALONE:
+        reasons += judge(value, low, high, log.shape[0], MIN_ESS, 0.0, why)[1]
     labels = [label or (CONFOUNDED if log.propensity is None else "")] + ([] if weighted else [UNTESTED])
     return SessionEstimate(
         name=name,
@@ -123,8 +131,9 @@ def _estimate(
         verdict=NOT_ENOUGH_DATA if reasons else OK,
         reasons=tuple(reasons),
         label="; ".join(part for part in labels if part),
-        method="normal, standard error clustered by user",
+        method="" if why else "t, standard error clustered by user",
         mean_weight=mean,
+        no_interval=why,
         worst_step=worst,
     )
 
@@ -159,10 +168,8 @@ def _unsuited(log: LoggedTrajectories) -> list[str]:
     return reasons
 
 
-def _judged(
-    value: float | None, low: float | None, high: float | None, n: int, ess: float, largest: float, multiplied: int
-) -> list[str]:
-    """`judge`, its words about sessions: the weights of a whole session are products over its steps."""
+def _support(n: int, ess: float, largest: float, multiplied: int) -> list[str]:
+    """`judge` on weights, its words about sessions: the weights of a whole session are products over its steps."""
     reasons = []
     if ess < MIN_ESS:
         worth = f"the {n:,} sessions are worth {ess:,.0f} of this policy's, {MIN_ESS:,.0f} are needed"
@@ -170,15 +177,17 @@ def _judged(
         reasons.append(worth + (why if multiplied > 1 else ""))
     if largest > MAX_WEIGHT_SHARE * n:
         reasons.append(f"one session counts {largest:,.0f} times, {100 * largest / n:.1f} % of all {n:,}")
-    _, width = judge(value, low, high, n, MIN_ESS, 0.0)
-    return [*reasons, *width]
+    return reasons
 
 
-def _interval(terms: Terms, se: float, users: int, level: float) -> tuple[float | None, float | None]:
+def _interval(terms: Terms, user: NDArray[Any], level: float) -> tuple[float, float, float] | tuple[None, None, None]:
+    """(se, low, high), clustered by user; None of one user."""
+    users = len(np.unique(user))
     if users < 2:
-        return None, None
+        return None, None, None
+    se = clustered_se(terms.part - terms.value, user)
     reach = float(stats.t.ppf(0.5 + level / 2, users - 1)) * se
-    return terms.value - reach, terms.value + reach
+    return se, terms.value - reach, terms.value + reach
 
 
 def clustered_se(deviation: NDArray[Any], user: NDArray[Any]) -> float:

@@ -17,6 +17,9 @@ MAX_WEIGHT_SHARE = 0.01
 """Largest importance weight, as a share of n: above it one row moves the estimate by more than 1 % of its reward."""
 MAX_RELATIVE_HALF_WIDTH = 0.5
 """Largest half-width of the interval, as a share of the estimate."""
+MODEL_ALONE = "no interval: the reward model's own error cannot be read from the log"
+"""Of the direct method: the spread over users leaves that error out, and held the truth in about 1 log of 100."""
+NO_FIGURE = "no interval can be given"
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Estimate:
     value: float | None
     """Estimated mean reward per decision; None where the log says nothing (no logged action would be chosen)."""
     se: float | None
-    """Standard error, clustered by user."""
+    """Standard error, clustered by user; None where there is no interval: from it one could be made."""
     low: float | None
-    """Lower end of the interval."""
+    """Lower end of the interval; None where there is none, and `no_interval` says why."""
     high: float | None
     """Upper end of the interval."""
     n: int
@@ -59,6 +62,8 @@ class Estimate:
     """How the interval was made."""
     mean_weight: float = 1.0
     """Mean importance weight: 1 - unsupported in expectation, if the propensities are right."""
+    no_interval: str = ""
+    """Why there is no interval, in plain words; "" where there is one."""
 
     def __post_init__(self) -> None:
         if self.verdict not in (OK, NOT_ENOUGH_DATA):
@@ -86,9 +91,16 @@ class Estimate:
 
 
 def judge(
-    value: float | None, low: float | None, high: float | None, n: int, ess: float, max_weight: float
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    n: int,
+    ess: float,
+    max_weight: float,
+    no_interval: str = NO_FIGURE,
 ) -> tuple[str, tuple[str, ...]]:
-    """(verdict, reasons): NOT ENOUGH DATA when ESS < 500, a weight exceeds n / 100, or half-width > |value| / 2."""
+    """(verdict, reasons): NOT ENOUGH DATA when ESS < 500, a weight exceeds n / 100, half-width > |value| / 2, or there
+    is no interval, for the reason `no_interval`."""
     reasons = []
     if ess < MIN_ESS:
         reasons.append(f"the log is worth {ess:,.0f} decisions of this policy, {MIN_ESS:,.0f} are needed")
@@ -96,7 +108,7 @@ def judge(
         share = max_weight / n
         reasons.append(f"one logged decision counts {max_weight:,.0f} times, {100 * share:.1f} % of all {n:,} rows")
     if value is None or low is None or high is None or not np.isfinite([value, low, high]).all():
-        reasons.append("no interval can be given")
+        reasons.append(no_interval or NO_FIGURE)
     elif (high - low) / 2 > MAX_RELATIVE_HALF_WIDTH * abs(value):
         reasons.append(f"the estimate {value:.3g} is uncertain by more than half of itself ({low:.3g} to {high:.3g})")
     return (NOT_ENOUGH_DATA, tuple(reasons)) if reasons else (OK, ())
