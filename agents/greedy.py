@@ -52,7 +52,7 @@ class ModelGreedyPolicy(BasePolicy):
     with showing nothing (action 0) worth 0. In its own world it is the myopic oracle, no rival; in the judge's world it
     says what the training world's model is worth. Every item is taken to be shown as `world.exp_reference` says: how
     a logged offer was shown is not in the observation. Ties go to the first action. With `pessimism` every chance of a
-    response to what is shown is lowered as `recenv.env.pessimism` lowers it.
+    response to what is shown is lowered as `recenv.env.pessimism.lower` does.
     """
 
     name = "model-greedy"
@@ -88,22 +88,34 @@ class ModelGreedyPolicy(BasePolicy):
         if self.others:
             told = [[self._by_action(v, column) for v in other._items(obs, item)[:2]] for other in self.others]
             roots = [_sigmoid(root + offsets) for root, _ in told]
-            chance, worth = self._lowered(chance, worth, roots, [reward for _, reward in told])
+            segment = self.world.segment_of(self.part(obs, "profile"))
+            chance, worth = self._lowered(chance, worth, roots, [reward for _, reward in told], segment)
         gain = chance * worth - without
         return np.concatenate([np.zeros((len(obs), 1), np.float32), gain - np.float32(self.options.cost)], axis=1)
 
     def _lowered(
-        self, chance: Floats, worth: Floats, chances: list[Floats], worths: list[Floats]
+        self, chance: Floats, worth: Floats, chances: list[Floats], worths: list[Floats], segment: NDArray[np.int32]
     ) -> tuple[Floats, Floats]:
-        """Chance of a root response and a root's reward, less what the members disagree on; all (n, A - 1)."""
+        """Chance of a root response and a root's reward, less what is uncertain of them; all (n, A - 1)."""
         root = "click" if "click" in self.world.response.heads else "purchase"
-        times = {head: self.options.pessimism * self.world.disagreement_scale(head) for head in (root, "purchase")}
-        chance = lower(chance, chances, times[root])
-        if root == "click":
+        k, scale = self.options.pessimism, self.world.disagreement_scale
+        chance = lower(chance, chances, k, scale(root), self._open(root, segment))
+        if root == "click" and "purchase" in self.world.response.heads:
             # A root's reward is w_click and, by P(purchase | click), the purchase's: only the latter is uncertain.
-            click = np.float32(self.options.w_click or 0.0)
-            worth = click + lower(worth - click, [w - click for w in worths], times["purchase"])
+            click, unit = np.float32(self.options.w_click or 0.0), self._bought(self.revenue[self.table.item[1:]])
+            others = [w - click for w in worths]
+            worth = click + lower(worth - click, others, k, scale("purchase"), self._open("purchase", segment), unit)
         return chance, worth
+
+    def _open(self, head: str, segment: NDArray[np.int32]) -> Floats | None:
+        """(n, A - 1) variance that the logs leave open of each action's item in the users' segments."""
+        variance = self.world.open_variance(head)
+        return None if variance is None else variance[segment][:, self.table.item[1:]]
+
+    def _bought(self, revenue: Floats) -> Floats:
+        """Reward of a purchase of items with that revenue."""
+        purchase, each = float(self.options.w_purchase or 0.0), float(self.options.w_revenue or 0.0)
+        return np.float32(purchase) + np.float32(each) * revenue
 
     def _by_action(self, values: Floats, column: NDArray[np.int64] | None) -> Floats:
         """(n, A - 1) the value of each action's item; meaningless where the item is not among the candidates."""
@@ -143,12 +155,11 @@ class ModelGreedyPolicy(BasePolicy):
         forward, options = self.world.response, self.options
         platt = forward.platt[:, shown]
         logit = {head: raw[..., k] * platt[k, 0] + platt[k, 1] for k, head in enumerate(forward.heads)}
-        weights = {name: float(getattr(options, f"w_{name}") or 0.0) for name in ("click", "purchase", "revenue")}
-        bought = np.float32(weights["purchase"]) + np.float32(weights["revenue"]) * revenue
+        bought = self._bought(revenue)
         if "click" not in logit:
             return logit["purchase"], np.broadcast_to(bought, logit["purchase"].shape)
         given = _sigmoid(logit["purchase"]) if "purchase" in logit else np.zeros_like(logit["click"])
-        return logit["click"], np.float32(weights["click"]) + bought * given
+        return logit["click"], np.float32(options.w_click or 0.0) + bought * given
 
     def _offsets(self, obs: Floats) -> Floats:
         """(n, A - 1) what each action's text adds to the root logit; 0 without copies."""

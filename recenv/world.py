@@ -38,6 +38,8 @@ SCHEMA_VERSION = 1
 TABLES = ("items", "users", "copies", "action_table")
 MEMBERS = "members.safetensors"
 """Optional: the ensemble's arrays, member k's under the prefix `k.`; their configs are `members` in `world.json`."""
+SEGMENT_VARIANCE = "segment_variance"
+"""Name of that array in the ensemble's file; optional too."""
 FILES = (*(f"{name}.parquet" for name in TABLES), "catalogue.safetensors", "response.safetensors", "start_states.npz")
 
 
@@ -58,6 +60,8 @@ class World:
         action_item, action_copy: (A,) int32; action 0 shows nothing (-1, -1); a copy of -1 is the item without copy.
         response: the fitted model's forward pass. start: start states. copy_effect: None in a world without copies.
         members: the model refitted on bootstraps of users (`recenv.response.ensemble`); none unless asked for at fit.
+        segment_variance: (n_segments, n_items, heads) float32 of what the logs leave open of an item's log odds in a
+            segment (`recenv.response.ensemble.segment_variance`); None unless asked for at fit.
     """
 
     meta: dict[str, Any]
@@ -78,6 +82,7 @@ class World:
     start: StartStates
     copy_effect: CopyEffect | None = None
     members: tuple[ResponseForward, ...] = ()
+    segment_variance: NDArray[np.float32] | None = None
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -127,9 +132,16 @@ class World:
         """What the members' standard deviation of `head` is multiplied by to have the size of the model's error."""
         return float(self.meta.get("disagreement", {}).get(head, {}).get("scale", 1.0))
 
+    def open_variance(self, head: str) -> NDArray[np.float32] | None:
+        """(n_segments, n_items) `segment_variance` of a head; None where there is none."""
+        if self.segment_variance is None:
+            return None
+        found: NDArray[np.float32] = self.segment_variance[..., self.response.heads.index(head)]
+        return found
+
     def with_response(self, response: ResponseForward) -> World:
         """This world with another response model over the same catalogue, one of its members say."""
-        return replace(self, response=response, members=(), path=None)
+        return replace(self, response=response, members=(), segment_variance=None, path=None)
 
     @property
     def has_unshown(self) -> bool:
@@ -208,6 +220,8 @@ class World:
         if self.members:
             files = (*FILES, MEMBERS)
             parts = {f"{k}.{n}": a for k, m in enumerate(self.members) for n, a in m.to_arrays().items()}
+            if self.segment_variance is not None:
+                parts[SEGMENT_VARIANCE] = self.segment_variance
             write_tensors(folder / MEMBERS, parts)
         meta = self.meta | {
             "schema_version": SCHEMA_VERSION,
@@ -257,6 +271,7 @@ class World:
         response = {k: v for k, v in arrays.items() if not k.startswith("copy.")}
         with np.load(folder / "start_states.npz", allow_pickle=False) as packed:
             start = StartStates.from_arrays(dict(packed))
+        members, variance = _members(folder, meta.get("members", []))
         return cls(
             meta=meta,
             spec=StateSpec(vectors, category, **meta["state"]),
@@ -268,22 +283,28 @@ class World:
             response=ResponseForward.from_arrays(response, meta["response"]),
             start=start,
             copy_effect=CopyEffect.from_arrays(copy) if copy else None,
-            members=_members(folder, meta.get("members", [])),
+            members=members,
+            segment_variance=variance,
             path=folder,
             **catalogue,
         )
 
 
-def _members(folder: Path, configs: list[dict[str, Any]]) -> tuple[ResponseForward, ...]:
+def _members(
+    folder: Path, configs: list[dict[str, Any]]
+) -> tuple[tuple[ResponseForward, ...], NDArray[np.float32] | None]:
+    """The ensemble, and the variance by segment where the file has it."""
     from recenv.response.forward import ResponseForward
 
     if not configs:
-        return ()
+        return (), None
     parts: list[dict[str, NDArray[Any]]] = [{} for _ in configs]
-    for name, array in load_file(folder / MEMBERS).items():
+    arrays = load_file(folder / MEMBERS)
+    variance = arrays.pop(SEGMENT_VARIANCE, None)
+    for name, array in arrays.items():
         number, _, rest = name.partition(".")
         parts[int(number)][rest] = array
-    return tuple(ResponseForward.from_arrays(arrays, config) for arrays, config in zip(parts, configs))
+    return tuple(ResponseForward.from_arrays(own, config) for own, config in zip(parts, configs)), variance
 
 
 def nearest(centroids: NDArray[np.float32], profile: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,10 +71,12 @@ class CautionConfig:
     """Segments of the fit, by which the logged policy is estimated: as many as the incumbent has groups."""
     pessimism: float = 0.5
     """Calibrated standard deviations taken off."""
+    segment_sd: float = 0.0
+    """Of the fit: how much worse an item may do, in log odds, in a segment of which the logs tell nothing."""
     support: float = 0.01
     """The support mask; 1 / items is what uniform logging would give each."""
-    together: bool = False
-    """Compare both at once with neither, and not each alone."""
+    compare: Literal["each", "pessimism", "together"] = "each"
+    """What is compared with neither: pessimism and mask each alone, pessimism alone, or both at once."""
     agents: tuple[str, ...] = ("model-greedy", "linucb")
     """Policies."""
     episodes: int = 150
@@ -154,9 +156,10 @@ def _cell(config: CautionConfig, seed: int) -> dict[str, Any]:
         build(raw, BuildOptions(seed=seed, progress=False)).save(base / "data")
         training = TrainConfig(epochs=15, threads=1)
         options = FitOptions(seed=seed, segments=config.segments, members=config.members, training=training)
+        options = replace(options, segment_sd=config.segment_sd)
         world, judge = fit_worlds(base / "data", base / "world", options, progress=False)
     k, s = config.pessimism, config.support
-    cautious = ((k, s),) if config.together else ((k, 0.0), (0.0, s))
+    cautious = {"each": ((k, 0.0), (0.0, s)), "pessimism": ((k, 0.0),), "together": ((k, s),)}[config.compare]
     plans = [(text, *plan) for text in config.agents for plan in ((0.0, 0.0), *cautious)]
     value = partial(_values, config, seed, world, judge, partial(TrueResponse, truth))
     return {

@@ -40,6 +40,9 @@ class FitConfig:
     """Response models refitted on bootstraps of users, in each world. Give 10 for `pessimism` and for the outer
     intervals of `recenv benchmark` (2 to 9 work, with a caution); 0, the quickest, leaves the judge's own error out of
     every interval."""
+    segment_sd: float = 0.0
+    """For `pessimism` over a targeted log: an item may do worse in a segment to which it was hardly shown, by this much
+    (standard deviation of its log odds before the logs speak; assumed; 2.5 is a usual choice). Needs members."""
     threads: int = 1
     """Torch threads; results repeat for a fixed number. Two threads on busy cores are slower than one."""
 
@@ -52,6 +55,7 @@ def run(config: FitConfig) -> dict[str, Any]:
         horizon=config.horizon,
         segments=config.segments,
         members=config.members,
+        segment_sd=config.segment_sd,
         training=TrainConfig(
             epochs=config.epochs,
             threads=config.threads,

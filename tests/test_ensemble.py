@@ -21,7 +21,8 @@ from recenv.agents.training import TrainSettings, make_policy, validation
 from recenv.core.errors import ArtefactError, InputError, UnsupportedError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
-from recenv.response.ensemble import _balanced, fit_members, open_variance
+from recenv.response.ensemble import _balanced, fit_members, open_variance, segment_variance
+from recenv.response.fit import FitOptions
 from recenv.response.forward import ResponseForward, item_tables
 from recenv.response.train import TrainConfig
 from recenv.world import World
@@ -220,9 +221,61 @@ def test_support_masks_what_the_logged_policy_hardly_shows(candidates: str) -> N
     assert narrow[:, 0].all()
 
 
-def test_greedy_by_a_pessimistic_model_values_what_the_pessimistic_environment_pays() -> None:
+def with_variance(world: World) -> World:
+    """The world with something left open of every item in every segment."""
+    shape = (*world.logged_rates.shape, len(world.response.heads))
+    variance = np.random.default_rng(7).uniform(0.2, 5.0, shape).astype(np.float32)
+    return replace(world, segment_variance=variance)
+
+
+def test_pessimism_counts_what_the_logs_leave_open_of_an_item_in_a_segment(tmp_path: Path) -> None:
+    world = with_variance(with_members(small_world(copies=0, responses=("purchase",), leave=False)))
+    world.meta["disagreement"] = {"purchase": {"scale": 0.7}}
+    world.save(tmp_path / "w")
+    world = World.load(tmp_path / "w")
+    told = [expected(world.with_response(m))["expected_purchase"] for m in world.members]
+    main = expected(world)["expected_purchase"].astype(np.float64)
+    sim = Simulator(world, 32, EnvOptions(candidates="all"))
+    sim.reset(seed=0)
+    segment = world.segment_of(world.start.packed["profile"])[sim.start_row]
+    assert len(set(segment)) > 1
+    left = world.segment_variance[segment, world.action_item[1 + np.arange(32) % (world.n_actions - 1)], 0]
+    sd = np.sqrt((0.7 * np.std(told, axis=0, ddof=1)) ** 2 + left * (main * (1 - main)) ** 2)
+    lowered = expected(world, pessimism=0.4)["expected_purchase"]
+    np.testing.assert_allclose(lowered, np.maximum(main - 0.4 * sd, 0), atol=1e-6)
+    assert "segment_variance" not in world.with_response(world.members[0])._catalogue_arrays()
+    assert world.with_response(world.members[0]).segment_variance is None
+
+
+def test_the_variance_of_an_item_in_a_segment_falls_with_what_was_shown_there() -> None:
+    rows, *_ = simulated_rows(3, heads=("click",))
+    rows.user = (np.arange(len(rows.item)) % 2).astype(np.int32)
+    rows.treat[(rows.item == 0) & (rows.user == 1), 0] = 0.0
+    n_items = int(rows.item.max()) + 1
+    found = segment_variance(rows, np.array([0, 1]), (2, n_items), ("click", "leave"), 2.5)
+    assert found is not None
+    assert found.shape == (2, n_items, 2)
+    y, w = rows.response("click"), rows.weight
+    r = w[rows.shown] @ y[rows.shown] / w[rows.shown].sum()
+    mass = w[rows.shown & (rows.item == 0) & (rows.user == 0)].sum()
+    np.testing.assert_allclose(found[:, 0, 0], [1 / (1 / 6.25 + mass * r * (1 - r)), 6.25], rtol=1e-5)
+    assert (found[..., 1] == 0).all()
+    assert segment_variance(rows, np.array([0, 1]), (2, n_items), ("click",), 0.0) is None
+
+
+def test_an_open_variance_needs_members_and_a_number() -> None:
+    with pytest.raises(InputError, match="members"):
+        FitOptions(segment_sd=2.5)
+    for value in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="segment_sd"):
+            FitOptions(members=4, segment_sd=value)
+
+
+@pytest.mark.parametrize("open_", [False, True])
+def test_greedy_by_a_pessimistic_model_values_what_the_pessimistic_environment_pays(open_: bool) -> None:
     for responses in (("purchase",), ("click", "purchase")):
         world = with_members(small_world(copies=2, responses=responses, has_unshown=False))
+        world = with_variance(world) if open_ else world
         world.meta["disagreement"] = {"purchase": {"scale": 1.3}, "click": {"scale": 0.8}}
         options = EnvOptions(candidates="all", observation="full", pessimism=1.2, repeats="allow")
         sim = Simulator(world, 8, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PessimisticResponse(LearnedResponse):
-    """max(0, P - k s sd_members(P)) in place of the world's P, for items that are shown; s: `disagreement_scale`.
+    """max(0, P - k sd(P)) in place of the world's P, for items that are shown; see `lower`.
 
     What happens to items not shown stays as the model has it: lowered too, it would raise what showing adds. Leaving is
     left alone. (Yu et al., "MOPO: model-based offline policy optimization", NeurIPS 2020, with a response's chance in
@@ -51,24 +51,48 @@ class PessimisticResponse(LearnedResponse):
         who, when, seen, what = rows[shown], now[shown], user_obs[shown], item[shown]
         text, how, rank = copy[shown], treat[shown], position[shown]
         told = [other.predict(state, who, when, seen, what, text, how, rank) for other in self.others]
-        click = self._lowered("click", main.click, [p.click for p in told], shown)
-        purchase = self._lowered("purchase", main.purchase, [p.purchase for p in told], shown)
+        group = self.segment[who]
+        click = self._lowered("click", main.click, [p.click for p in told], shown, group, what)
+        purchase = self._lowered("purchase", main.purchase, [p.purchase for p in told], shown, group, what)
         return Prediction(click, purchase, main.leave_logit)
 
     def _lowered(
-        self, head: str, value: Floats | None, others: list[Floats | None], shown: NDArray[np.int64]
+        self,
+        head: str,
+        value: Floats | None,
+        others: list[Floats | None],
+        shown: NDArray[np.int64],
+        segment: Ints,
+        item: Ints,
     ) -> Floats | None:
         known = [other for other in others if other is not None]
         if value is None or not known:
             return value
         result = value.copy()
-        result[shown] = lower(value[shown], known, self.k * self.world.disagreement_scale(head))
+        variance = self.world.open_variance(head)
+        left = None if variance is None else variance[segment, item]
+        result[shown] = lower(value[shown], known, self.k, self.world.disagreement_scale(head), left)
         return result
 
 
-def lower(value: Floats, others: list[Floats], times: float) -> Floats:
-    """(...,) float32: value less `times` the standard deviation of the members' values, not below 0."""
-    return np.maximum(value.astype(np.float64) - times * spread(others), 0.0).astype(np.float32)
+def lower(
+    value: Floats, others: list[Floats], k: float, scale: float, variance: Floats | None = None, unit: Any = 1.0
+) -> Floats:
+    """(...,) float32: max(0, x - k sd), sd^2 = (scale sd_members(x))^2 + v (p (1 - p) unit)^2, p = x / unit.
+
+    The second term is the delta method for p = sigmoid(logit), whose logit the logs leave open by the variance v.
+
+    Args:
+        value: x, probabilities, or probabilities times `unit`. others: the members' values, each of that shape.
+        k: standard deviations taken off. scale: `World.disagreement_scale`. variance: v, of the log odds; None: 0.
+        unit: reward of one response, broadcast to x.
+    """
+    x = value.astype(np.float64)
+    sd = scale * spread(others)
+    if variance is not None:
+        left = x * (1.0 - np.divide(x, unit, out=np.ones_like(x), where=np.asarray(unit) != 0))
+        sd = np.sqrt(sd**2 + variance * left**2)
+    return np.maximum(x - k * sd, 0.0).astype(np.float32)
 
 
 def own_response(world: World, n: int, options: EnvOptions) -> LearnedResponse:

@@ -21,7 +21,7 @@ from recenv.response import catalogue as cat
 from recenv.response.copy_effect import stable_word
 from recenv.response.copy_logs import learn_copies
 from recenv.response.disagreement import calibrate_disagreement
-from recenv.response.ensemble import fit_members
+from recenv.response.ensemble import fit_members, segment_variance
 from recenv.response.forward import ResponseForward
 from recenv.response.frailty import LATER_SLOTS, with_frailty
 from recenv.response.log import Log, encode_log
@@ -55,6 +55,8 @@ class FitOptions:
         horizon: slots in a session; from the logs if None.
         seconds_per_slot: clock of a session; from the logs if None.
         members: models refitted on bootstraps of users, in each world; 0: none (pessimism, outer intervals need them).
+        segment_sd: how much an item's log odds in a segment may differ from the model's before the logs speak of that
+            item in that segment (standard deviation, assumed; needs members): pessimism counts it. 0: not at all.
         training: of the response model.
     """
 
@@ -66,6 +68,7 @@ class FitOptions:
     horizon: int | None = None
     seconds_per_slot: int | None = None
     members: int = 0
+    segment_sd: float = 0.0
     training: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,10 @@ class FitOptions:
         check_whole("members", self.members, 0)
         if self.members == 1:
             raise InputError("option members", "1", "A disagreement needs two at least; 0 makes no ensemble.")
+        if not (np.isfinite(self.segment_sd) and self.segment_sd >= 0):
+            raise InputError("option segment_sd", f"{self.segment_sd}", "Give a finite number of 0 or more.")
+        if self.segment_sd and not self.members:
+            raise InputError("option segment_sd", "no members", "Pessimism needs both: give members, 10 say.")
         for name in ("horizon", "seconds_per_slot"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name))
@@ -211,6 +218,7 @@ def _fit_one(
     reference, unshown = _exp(meta["exp_reference"], exp, 0.0), _exp(meta["exp_unshown"], exp, np.nan)
     item, copy = action_table(shared.spec.n_items, np.zeros(0, np.int32))
     segment = nearest(shared.centroids, shared.profile)
+    shape = (len(shared.centroids), shared.spec.n_items)
     members, disagreement = _ensemble(shared, log, done, response, segment, folds.unseen, options, seed, progress)
     world = World(
         meta=cat.meta(shared, log, role, name, options) | disagreement,
@@ -220,7 +228,7 @@ def _fit_one(
         copies=pa.Table.from_pandas(shared.dataset.copies.iloc[:0], preserve_index=False),
         item_features=features,
         item_rate=base.rate,
-        logged_rates=cat.logged_rates(log, segment[users], len(shared.centroids), shared.spec.n_items),
+        logged_rates=cat.logged_rates(log, segment[users], *shape),
         segment_centroids=shared.centroids,
         revenue_per_purchase=base.revenue,
         exp_reference=reference,
@@ -230,6 +238,7 @@ def _fit_one(
         response=response,
         start=start_states(shared.dataset, log, done, users, exp),
         members=members,
+        segment_variance=segment_variance(done.rows.of("train"), segment, shape, response.heads, options.segment_sd),
     )
     if len(shared.dataset.copies):
         copies = pa.Table.from_pandas(shared.dataset.copies, preserve_index=False)
@@ -240,6 +249,9 @@ def _fit_one(
     if world.leave_known:
         world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
     _tell_frailty(world)
+    if options.segment_sd:
+        line = f"an item's log odds in a segment differ from the model's by {options.segment_sd:g} (standard deviation)"
+        world.meta["assumed"] = [*world.meta["assumed"], f"for pessimism: {line} where the logs tell nothing of it"]
     world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]
     fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
     return world, fidelity | quick_verdict(world, done.rows, log.session[done.row], segment, seed=options.seed)
