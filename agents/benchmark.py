@@ -156,7 +156,7 @@ def _check_pairs(scores: Sequence[Scores]) -> None:
 def value(scores: Scores, term: str, user: NDArray[Any]) -> dict[str, Any]:
     """Mean in the judge's world with the intervals `seeds`, `episodes` (clustered by user) and the `wider` of the two.
 
-    Over one seed, `wider` is that of `seeds`: no interval.
+    Over one seed, `wider` is that of `seeds`: no interval. Nor is there any of fewer than 20 users.
     """
     seeds, episodes = t_interval(scores.means(term)), clustered_interval(scores.episodes(term), user)
     best = seeds if seeds.low is None else wider(seeds, episodes)
@@ -286,6 +286,7 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
         "env": asdict(env),
         "seeds": settings.seeds,
         "episodes": settings.episodes,
+        "users": len(np.unique(users_of(scores[0], judging))),
         "steps": settings.training.steps,
         "responses": list(judging.responses),
         "currency": judging.meta.get("currency"),

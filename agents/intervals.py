@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from recenv.core.enough import MIN_SEEDS, MIN_USERS
 from recenv.core.errors import InputError
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval; low and high are None where there is one observation only."""
+    """A mean and its 95 % interval; low and high are None where too little stands behind one (`recenv.core.enough`)."""
 
     mean: float
     low: float | None
@@ -31,7 +32,7 @@ class Interval:
 
 
 def t_interval(values: NDArray[Any]) -> Interval:
-    """mean +- t(.975, K - 1) s / sqrt(K) over K independent values (K,): one number a seed.
+    """mean +- t(.975, K - 1) s / sqrt(K) over K independent values (K,), one number a seed; of one, the mean alone.
 
     Raises:
         InputError: no value.
@@ -40,7 +41,7 @@ def t_interval(values: NDArray[Any]) -> Interval:
     if not len(x):
         raise InputError("interval", "no values", "Give at least one.")
     mean = float(x.mean())
-    if len(x) == 1:
+    if len(x) < MIN_SEEDS:
         return Interval(mean, None, None)
     half = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
     return Interval(mean, mean - half, mean + half)
@@ -51,6 +52,7 @@ def clustered_interval(values: NDArray[Any], cluster: NDArray[Any]) -> Interval:
 
     Variance of the mean = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2, G clusters, t with G - 1 degrees of
     freedom. Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986, for a mean.
+    Of fewer than 20 clusters, the mean alone.
 
     Raises:
         InputError: no value, or arrays of unequal length.
@@ -62,7 +64,7 @@ def clustered_interval(values: NDArray[Any], cluster: NDArray[Any]) -> Interval:
     _, group = np.unique(cluster, return_inverse=True)
     sums = np.bincount(group, weights=x - mean)
     g = len(sums)
-    if g == 1:
+    if g < MIN_USERS:
         return Interval(mean, None, None)
     deviation = float(np.sqrt(g / (g - 1) * (sums**2).sum()) / len(x))
     half = float(stats.t.ppf(0.975, g - 1)) * deviation
@@ -70,13 +72,14 @@ def clustered_interval(values: NDArray[Any], cluster: NDArray[Any]) -> Interval:
 
 
 def wider(seeds: Interval, episodes: Interval) -> Interval:
-    """The wider of two intervals of the same mean; the one that has bounds, where only one has.
+    """The wider of two intervals of the same mean; that over episodes where there is one seed; none of too few users.
 
     Seeds that all draw from the same users tell nothing of others: what varies over seeds is training and chance. What
     varies over users is in the interval over episodes, which in turn takes the trained policies as given.
     """
-    known = [i for i in (seeds, episodes) if i.low is not None and i.high is not None]
-    return max(known, key=lambda i: i.high - i.low, default=seeds)  # type: ignore[operator]
+    if episodes.low is None or episodes.high is None or seeds.low is None or seeds.high is None:
+        return episodes
+    return seeds if seeds.high - seeds.low >= episodes.high - episodes.low else episodes
 
 
 def with_outer(inner: Interval, outer: NDArray[Any]) -> Interval:

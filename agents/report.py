@@ -8,6 +8,7 @@ from typing import Any
 
 from recenv.agents.intervals import widest
 from recenv.agents.showcase import markdown_lines, page_part
+from recenv.core.enough import MIN_SEEDS, too_few
 
 COLUMNS = (
     "policy",
@@ -72,14 +73,10 @@ def _tells_copy(rows: Sequence[dict[str, Any]]) -> bool:
 
 def header_lines(result: dict[str, Any]) -> list[str]:
     """What a reader must know before the figures."""
-    over = "over episodes, clustered by user (one seed)"
-    if result["seeds"] > 1:
-        over = "the wider of two: over seeds (other training and chance, the same users), and over all episodes "
-        over += "clustered by user (other users)"
     lines = [
         f"Agents trained in world {result['world']}, judged in {result['judge']} (other users, other response model). "
-        f"{result['seeds']} seed(s), {result['episodes']} sessions each, the same for every policy; "
-        f"{result['steps']} training steps; 95 % intervals: {over}.",
+        f"{result['seeds']} seed(s), {result['episodes']} sessions each of {result['users']:,} users in all, the same "
+        f"for every policy; {result['steps']} training steps; 95 % intervals: {interval_words(result)}.",
         f"Reward trained for: {result['objective']}. Values are expected reward a session under the judge's response "
         "model: gross counts every response, incremental only what showing adds.",
     ]
@@ -100,6 +97,21 @@ def header_lines(result: dict[str, Any]) -> list[str]:
                 "best constant style on the same items and users, one step ahead, wear left out."
             )
     return [*result.get("verdicts", []), *lines]
+
+
+def interval_words(result: dict[str, Any]) -> str:
+    """What the table's intervals are over, or why there are none."""
+    if few := too_few(result["users"]):
+        return f"none, {few}"
+    if few := too_few(result["seeds"], "seeds", MIN_SEEDS):
+        return (
+            f"of differences alone, over episodes clustered by user (other users), the trained policies taken as they "
+            f"are; of values none, {few}"
+        )
+    return (
+        "the wider of two: over seeds (other training and chance, the same users), and over all episodes clustered by "
+        "user (other users)"
+    )
 
 
 def outer_lines(result: dict[str, Any]) -> list[str]:

@@ -167,8 +167,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "|---|---|---|---:|---:|",
     ]
     for row in result["values"]:
-        mean, low, high = row["gross"]
-        value = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+        value = _interval(dict(zip(("value", "low", "high"), row["gross"], strict=True)))
         lines.append(f"| {row['history']} | {row['items']} | {row['policy']} | {value} | {row['cold_share']:.3f} |")
     return "\n".join(lines) + "\n"
 

@@ -298,7 +298,7 @@ def _table(config: EncodersConfig, name: str, result: dict[str, Any]) -> str:
 def _text(value: dict[str, float | None] | Sequence[float] | None) -> str:
     if not isinstance(value, dict) or value["value"] is None:
         return ""
-    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    return f"{value['value']:.4f}" + ("" if value["low"] is None else f" [{value['low']:.4f}, {value['high']:.4f}]")
 
 
 if __name__ == "__main__":

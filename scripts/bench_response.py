@@ -167,7 +167,9 @@ def _speed(world: World, rows: TrainingRows) -> dict[str, dict[str, float]]:
 
 
 def _text(value: dict[str, Any]) -> str:
-    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    if value["value"] is None:
+        return "unknown"
+    return f"{value['value']:.4f}" + ("" if value["low"] is None else f" [{value['low']:.4f}, {value['high']:.4f}]")
 
 
 def _print(group: str, n: int, found: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ class BenchmarkConfig:
     agents: tuple[str, ...] = AGENTS
     """Names of agents, with options as NAME:option=value,option=value; logged and model-greedy are added."""
     seeds: int = 3
-    """Number of seeds; intervals are over seeds."""
+    """Number of seeds; of one there are no intervals of values, as there are none of fewer than 20 users."""
     seed: int = 0
     """First seed."""
     episodes: int = 1000

@@ -17,9 +17,9 @@ from recenv.agents.base import load_policy
 from recenv.agents.benchmark import BenchmarkSettings, Scores, difference, planning_gain, table, users_of
 from recenv.agents.contest import benchmark
 from recenv.agents.evaluate import Evaluation
-from recenv.agents.intervals import clustered_interval, t_interval
+from recenv.agents.intervals import Interval, clustered_interval, t_interval, wider
 from recenv.agents.jobs import Contestant, JobResult
-from recenv.agents.report import cells, gain_lines, interval_text, outer_lines
+from recenv.agents.report import cells, gain_lines, interval_text, interval_words, outer_lines
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
 from recenv.core.runs import read_progress, read_run
@@ -56,6 +56,18 @@ def test_clustered_interval_is_not_fooled_by_copies_of_the_same_user() -> None:
     x = np.random.default_rng(0).normal(size=50)
     once = clustered_interval(x, np.arange(50)).as_list()
     assert clustered_interval(np.tile(x, 9), np.tile(np.arange(50), 9)).as_list() == pytest.approx(once)
+
+
+def test_few_users_or_one_seed_carry_no_interval() -> None:
+    x = np.random.default_rng(0).normal(size=60)
+    assert clustered_interval(x, np.arange(60) % 20).low is not None
+    for users in (1, 2, 19):
+        assert clustered_interval(x, np.arange(60) % users).as_list() == [x.mean(), None, None]
+    none, seeds, episodes = Interval(1.0, None, None), Interval(1.0, 0.9, 1.1), Interval(1.0, 0.8, 1.2)
+    assert wider(seeds, none) == none, "seeds of two users' sessions tell nothing of other users"
+    assert wider(none, episodes) == wider(seeds, episodes) == wider(episodes, seeds) == episodes
+    assert "none, too few users for an interval: 2" in interval_words({"users": 2, "seeds": 5})
+    assert "of values none, too few seeds for an interval: 1" in interval_words({"users": 50, "seeds": 1})
 
 
 def test_clustered_interval_covers() -> None:
@@ -212,7 +224,14 @@ def test_all_candidates_are_called_extrapolation(worlds: tuple[Path, Path], tmp_
     assert "extrapolation" in (tmp_path / "b" / "benchmark.md").read_text()
     assert found["planning_gain"] is None
     assert found["rows"][0]["judge"]["gross"][1] is None, "no interval over one seed"
-    assert found["rows"][0]["over_logged"]["gross"]["episodes"][1] is not None
+    assert found["users"] < 20, "ten sessions are of ten users at most"
+    for row in found["rows"]:
+        assert row["over_logged"]["gross"]["wider"][1:] == [None, None]
+        assert not row["over_logged"]["gross"]["above_zero"]
+        assert not any("[" in cell for cell in cells(row))
+    for name in ("benchmark.md", "benchmark.html"):
+        told = f"95 % intervals: none, too few users for an interval: {found['users']}, at least 20 are needed"
+        assert told in (tmp_path / "b" / name).read_text()
     with pytest.raises(InputError, match="not an empty folder"):
         benchmark(*worlds, tmp_path / "b", settings, bar=False)
 

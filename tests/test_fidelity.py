@@ -15,6 +15,7 @@ from recenv.response.model import Widths
 from recenv.response.train import TrainConfig, train
 from recenv.trust import metrics
 from recenv.trust.fidelity import WEEK, compare, item_rate_baseline, periods, predicted, quick_fidelity
+from recenv.trust.summary import _figures
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,30 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     assert 0.87 <= hits / 150 <= 0.99
 
 
+def test_few_users_or_responses_carry_no_interval(fitted):
+    forward, rows, _ = fitted
+    rates = item_rate_baseline(rows, forward.heads, 50)
+    segments = np.zeros(rows.user.max() + 1, np.int32)
+
+    def shown(mask):
+        kept = rows.select(mask & rows.shown & (rows.split == 3))
+        return quick_fidelity(forward, kept, rates, segments, split="test", n_boot=50)["heads"]["purchase"]["shown"]
+
+    buyers = np.unique(rows.user[(rows.split == 3) & rows.shown & (rows.purchase > 0.5)])
+    assert len(buyers) > 20
+    few, enough = (shown(~np.isin(rows.user, buyers[k:])) for k in (2, 20))
+    for name in ("auc", "gain_over_base", "gain_over_item_rates", "predicted_real"):
+        assert (few[name]["low"], few[name]["high"]) == (None, None)
+        assert few[name]["value"] is not None
+        assert enough[name]["low"] < enough[name]["high"]
+    assert few["users"] > 20
+    assert few["segments"][0]["predicted_real"]["low"] is None
+    assert "too few users with a response for an interval: 2, at least 20" in _figures(few)
+    assert enough["no_interval"] == ""
+    everybody = shown((rows.purchase > 0.5) & np.isin(rows.user, buyers[:1]))
+    assert everybody["gain_over_base"]["value"] is None, "no base rate to gain over where all respond"
+
+
 def test_report_on_a_good_and_on_an_inflated_model(fitted):
     forward, rows, p = fitted
     rates = item_rate_baseline(rows, forward.heads, 50)
@@ -118,6 +143,13 @@ def test_item_rates_are_shrunk_and_right_in_total_on_the_calibration_slice(fitte
     assert np.corrcoef(rates[:50], raw)[0, 1] > 0.95
     # An item never seen gets the overall rate, not 0.
     assert raw.min() < rates[50] < raw.max()
+
+
+def test_item_rates_where_nobody_responds(fitted):
+    _, rows, _ = fitted
+    silent = rows.select((rows.purchase < 0.5) & (rows.item > 0))
+    rates = item_rate_baseline(silent, ("purchase",), 50)["purchase"]
+    assert (rates["shown"] == 1e-7).all(), "the item never met included"
 
 
 def test_compare_pairs_the_draws(fitted):

@@ -71,7 +71,17 @@ def test_the_covariance_over_users_holds_the_clustered_intervals(made: tuple[Pat
         mean, _, high = rows[name]["over_logged"]["gross"]["episodes"]
         apart = cov[k, k] + cov[logged, logged] - 2 * cov[k, logged]
         assert high - mean == pytest.approx(t * np.sqrt(max(apart, 0.0)), abs=1e-9)
-    assert clustered_interval(np.ones(3), np.arange(3)).low == 1
+    assert clustered_interval(np.ones(30), np.arange(30)).low == 1
+
+
+def test_sessions_of_two_users_judge_no_policy(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    table = json.loads((made[0] / "b" / "benchmark.json").read_text()) | {"users": 2}
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "manifest.json").write_text((made[0] / "b" / "manifest.json").read_text())
+    (tmp_path / "b" / "benchmark.json").write_text(json.dumps(table))
+    gates = policy_gates(tmp_path / "b", World.load(made[0] / "w"), TOL, 0)
+    assert {gate.verdict for gate in gates} == {"NOT ENOUGH DATA"}
+    assert all("too few users for an interval: 2, at least 20" in gate.detail for gate in gates)
 
 
 def _without(folder: Path, out: Path, *keys: str) -> dict[str, Gate]:

@@ -27,7 +27,7 @@ from recenv.trust.action_groups import groups_of
 from recenv.trust.behaviour import EVEN, UNCONFOUNDED, behaviour, estimated, training
 from recenv.trust.decisions import Actions, logged_decisions, with_reward
 from recenv.trust.log_problem import read_problem
-from recenv.trust.off_policy import SLATE, value_policies
+from recenv.trust.off_policy import SLATE, on_policy, value_policies
 from recenv.trust.ope import Target, headline_estimator
 from recenv.trust.ope.large_actions import COPY_UNKNOWN
 from recenv.trust.problem import Settings
@@ -87,6 +87,20 @@ def test_the_causal_verdict_of_a_randomised_log(email: Path) -> None:
     assert report["policies"][0]["verdict"] == "OK"
     assert report["policies"][0]["overlap"]["enough"]
     assert "Causal verdict: RANDOMISED" in text(report)
+
+
+def test_two_users_carry_no_interval_of_value_or_gain(email: Path) -> None:
+    world = World.load(email / "world")
+    read = read_problem(email / "data", world, QUICK)
+    policy = make_policy("random", world, EnvOptions(), {}, 0)
+    two = dataclasses.replace(read.problem.log, user=np.asarray(read.problem.log.user) % 2)
+    problem = dataclasses.replace(read.problem, log=two)
+    (found,) = value_policies(problem, {"random": (policy.observation, policy.probabilities)})
+    assert (found.gain, found.robust, found.bounds) == (None, None, ())
+    assert all(e.low is None and e.no_interval for e in found.estimates)
+    assert "too few users for an interval: 2, at least 20 are needed" in found.headline.headline()
+    logged = on_policy(problem)
+    assert (logged.verdict, logged.low) == ("NOT ENOUGH DATA", None)
 
 
 def test_the_reward_model_never_sees_the_user_it_judges(email: Path) -> None:

@@ -13,6 +13,7 @@ from recenv.scripts.bench_ope import UNCLUSTERED, OpeConfig, _markdown, measure
 from recenv.trust.ope import LoggedBandit, Target, evaluate, intervals
 from recenv.trust.ope.estimators import ESTIMATORS
 from recenv.trust.ope.intervals import Clustered, bootstrap, empirical_bernstein, interval
+from recenv.trust.ope.verdict import NO_SPREAD
 
 ALL = ["ipw", "snipw", "dm", "dr", "sndr"]
 
@@ -86,12 +87,21 @@ def test_same_seed_same_interval() -> None:
 
 
 @pytest.mark.parametrize("method", ["studentised", "t", "percentile", "bca"])
-def test_degenerate_logs_get_no_interval_or_a_point(method: str) -> None:
-    same = evaluate(_plain(np.full(50, 0.3), np.arange(50)), Target(np.ones((50, 1))), ["ipw"], interval=method)[0]
-    assert (same.low, same.value, same.high) == pytest.approx((0.3, 0.3, 0.3))
-    one_user = evaluate(_plain(np.arange(50) / 50, np.zeros(50)), Target(np.ones((50, 1))), ["ipw"], interval=method)[0]
-    assert one_user.low is None
-    assert "no interval can be given" in one_user.reasons
+def test_degenerate_logs_get_no_interval_and_a_plain_word(method: str) -> None:
+    for value in (0.0, 0.3):
+        log = _plain(np.full(600, value), np.arange(600))
+        same = evaluate(log, Target(np.ones((600, 1))), ["ipw"], interval=method)[0]
+        assert same.value == pytest.approx(value)
+        assert (same.low, same.high, same.se, same.verdict) == (None, None, None, "NOT ENOUGH DATA")
+        assert same.reasons == (NO_SPREAD,)
+    for users in (1, 2, 19):
+        log = _plain(np.random.default_rng(users).random(1200), np.arange(1200) % users)
+        few = evaluate(log, Target(np.ones((1200, 1))), ["ipw", "snipw"], interval=method)
+        for found in few:
+            assert (found.low, found.high, found.se, found.half_width) == (None, None, None, None)
+            assert f"too few users for an interval: {users}, at least 20 are needed" in found.headline()
+    enough = evaluate(replace(log, user=np.arange(1200) % 20), Target(np.ones((1200, 1))), ["ipw"], interval=method)[0]
+    assert (enough.verdict, enough.no_interval) == ("OK", "")
     rare = np.zeros(100)
     rare[3] = 1.0  # a third of the draws miss the one rewarded user
     result = evaluate(_plain(rare, np.arange(100)), Target(np.ones((100, 1))), ["ipw"], interval=method)[0]

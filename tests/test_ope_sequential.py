@@ -113,6 +113,16 @@ def test_intervals_cover_where_users_repeat_themselves() -> None:
     assert all(930 <= count <= 970 for count in covered.values()), covered
 
 
+def test_two_users_carry_no_interval() -> None:
+    log = sessions(4000, 2)
+    for users in (2, 19):
+        (found,) = evaluate_sequential(replace(log, user=log.user % users), policy(log), ["pdis"])
+        assert (found.low, found.high, found.se, found.verdict) == (None, None, None, "NOT ENOUGH DATA")
+        assert f"too few users for an interval: {users}" in found.headline()
+    (found,) = evaluate_sequential(replace(log, user=log.user % 20), policy(log), ["pdis"])
+    assert found.verdict == "OK"
+
+
 def test_clusters_widen_the_standard_error() -> None:
     values = np.repeat(np.random.default_rng(0).normal(size=100), 20)
     values -= values.mean()

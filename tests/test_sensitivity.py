@@ -185,6 +185,15 @@ def test_smallest_lambda_at_its_ends() -> None:
     assert smallest_lambda(sure, always).limit is None
 
 
+def test_two_users_set_no_limit() -> None:
+    log, target, _ = confounded(4000, 3, 1.5)
+    few = replace(log, user=np.arange(len(log)) % 2)
+    found = msm_bounds(few, target, 1.5)
+    assert found.low == msm_bounds(log, target, 1.5).low
+    assert (found.low_limit, found.gain_high_limit) == (-np.inf, np.inf)
+    assert smallest_lambda(few, target).limit == 1.0
+
+
 BAD = {
     "lambda below one": lambda g, t: msm_bounds(g, t, 0.9),
     "lambda not finite": lambda g, t: msm_bounds(g, t, float("nan")),

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from recenv.core.artefacts import read_json
+from recenv.core.enough import MIN_USERS, too_few
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.verdict import CARD, identity
 from recenv.trust import gates as g
-from recenv.trust.gate_base import Gate
+from recenv.trust.gate_base import Gate, undecided
 from recenv.trust.gate_policies import JudgeError, Value, freedom
 from recenv.trust.tolerances import Tolerances
 from recenv.world import World
@@ -40,6 +41,8 @@ def policy_gates(
     told = None if evaluated is None else _evaluation(Path(evaluated))
     _check_world(folder, table, world)
     try:
+        if few := too_few(int(table.get("users", MIN_USERS))):  # older tables do not tell
+            return [undecided(name, f"The benchmark: {few}.") for name in ("ranking", "exploitation")]
         return [_ranking(table, tol, seed), _exploitation(table, tol, told)]
     except (KeyError, TypeError, IndexError, ValueError, StopIteration) as error:
         raise ArtefactError(

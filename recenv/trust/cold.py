@@ -26,7 +26,7 @@ from recenv.response.log import Log, encode_log
 from recenv.response.replay import replay
 from recenv.response.rows import SPLITS, TrainingRows
 from recenv.trust.fidelity import predicted
-from recenv.trust.metrics import UserBootstrap, divide, entropy, gain, interval, row_losses
+from recenv.trust.metrics import UserBootstrap, divide, gain, interval, own_entropy, row_losses
 from recenv.world import World
 
 HISTORIES = ("launch", "met")
@@ -180,12 +180,12 @@ def _figures(world: World, rows: TrainingRows, head: str, n_boot: int, seed: int
     if not len(rows):
         return counts
     p = predicted(world.response, rows, head).astype(np.float64)
-    boot = UserBootstrap(rows.user, n_boot, seed)
+    boot = UserBootstrap(rows.user, n_boot, seed, y > 0.5)
     mass, hits, told, loss = boot.sums(w, w * y, w * p, w * row_losses(p, y))
     return {
         **counts,
         "rate": float(hits[0] / mass[0]),
-        "gain": interval(gain(loss, np.where(hits > 0, mass * entropy(hits / mass), np.nan))),
+        "gain": interval(gain(loss, own_entropy(hits, mass))),
         "auc": interval(boot.auc(p, y, w)),
         "predicted_real": interval(divide(told, hits)),
     }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recenv.core.enough import too_few
 from recenv.core.errors import InputError
 from recenv.response.forward import ResponseForward
 from recenv.response.rows import TrainingRows
@@ -14,10 +15,10 @@ from recenv.trust.metrics import (
     UserBootstrap,
     calibration_error,
     divide,
-    entropy,
     gain,
     interval,
     log_loss,
+    own_entropy,
     quantile_bins,
     row_losses,
 )
@@ -58,7 +59,8 @@ def _rates(train: TrainingRows, calibration: TrainingRows, head: str, n_items: i
     spread = np.average((hits[seen] / mass[seen] - rate) ** 2, weights=mass[seen])
     spread -= np.average(noise / mass[seen], weights=mass[seen])
     strength = noise / max(spread, noise * 1e-6, 1e-12)
-    rates = (hits + strength * rate) / (mass + strength)
+    below = mass + strength  # 0 for an item never met where all respond alike
+    rates = np.divide(hits + strength * rate, below, out=np.full(n_items, rate), where=below > 0)
     if len(calibration):
         real = np.sum(calibration.weight * calibration.response(head), dtype=np.float64)
         told = np.sum(calibration.weight * rates[calibration.item], dtype=np.float64)
@@ -123,14 +125,15 @@ def _report(
     if not len(rows):
         return counts
     p = predicted(forward, rows, head).astype(np.float64)
-    boot = UserBootstrap(rows.user, n_boot, seed)
+    boot = UserBootstrap(rows.user, n_boot, seed, y > 0.5)
     loss, reference = row_losses(p, y), row_losses(item_rates[rows.item], y)
     mass, hits, told, model, items = boot.sums(w, w * y, w * p, w * loss, w * reference)
     return {
         **counts,
+        "no_interval": too_few(len(np.unique(rows.user[y > 0.5])), "users with a response"),
         "base_rate": float(hits[0] / mass[0]),
         "log_loss": log_loss(p, y, w),
-        "gain_over_base": interval(gain(model, np.where(hits > 0, mass * entropy(hits / mass), np.nan))),
+        "gain_over_base": interval(gain(model, own_entropy(hits, mass))),
         "gain_over_item_rates": interval(gain(model, items)),
         "auc": interval(boot.auc(p, y, w)),
         "calibration_error": calibration_error(p, y, w),
@@ -157,6 +160,7 @@ def _table(
     lines = []
     for g in np.unique(group):
         mine = (group == g).astype(np.float64)
+        few = too_few(len(np.unique(boot.user[(group == g) & (y > 0.5)])))
         mass, hits, told = boot.sums(w * mine, w * y * mine, w * p * mine)
         lines.append(
             {
@@ -164,7 +168,7 @@ def _table(
                 "weight": float(mass[0]),
                 "predicted": float(told[0] / mass[0]),
                 "real": float(hits[0] / mass[0]),
-                "predicted_real": interval(divide(told, hits)),
+                "predicted_real": interval(divide(told, hits)[: 1 if few else None]),
             }
         )
     return lines
@@ -182,7 +186,7 @@ def compare(
     """Two models on the same rows: AUC and gain over the base rate of each and of p less other, paired over users."""
     boot = UserBootstrap(user, n_boot, seed)
     mass, hits, own, theirs = boot.sums(w, w * y, w * row_losses(p, y), w * row_losses(other, y))
-    reference = mass * entropy(hits / mass)
+    reference = own_entropy(hits, mass)
     values = {
         "auc": (boot.auc(p, y, w), boot.auc(other, y, w)),
         "gain_over_base": (gain(own, reference), gain(theirs, reference)),

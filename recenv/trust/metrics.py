@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recenv.core.enough import MIN_USERS
 from recenv.core.errors import InputError
 
 Array = NDArray[Any]
@@ -33,6 +34,11 @@ def entropy(rate: Array | float) -> Any:
     """Log-loss of predicting `rate` for everybody where `rate` is also what happens: -r log r - (1-r) log(1-r)."""
     r = np.clip(rate, _TINY, 1.0 - _TINY)
     return -r * np.log(r) - (1.0 - r) * np.log1p(-r)
+
+
+def own_entropy(hits: NDArray[np.float64], mass: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-loss of a slice's own rate, summed: mass H(hits / mass); NaN where all or none respond: nothing to gain."""
+    return np.where((hits > 0) & (hits < mass), mass * entropy(hits / mass), np.nan)
 
 
 def gain(loss: Any, reference: Any) -> Any:
@@ -106,15 +112,20 @@ class UserBootstrap:
     Each draw gives every user a count c_u (multinomial over users, total = number of users); a statistic of sums is
     taken over sum_u c_u s_u. (Field and Welsh, "Bootstrapping clustered data", JRSS B 2007: the cluster bootstrap.)
 
+    From fewer than 20 users there are no draws, and so no intervals: what they would show is chance.
+
     Args:
-        user: (n,) user of each row. n_boot: draws. seed: of the draws.
+        user: (n,) user of each row. n_boot: draws. seed: of the draws. telling: (n,) bool, the rows that a figure rests
+            on (those with a response, say), whose users must be as many; all if None.
     """
 
-    def __init__(self, user: Array, n_boot: int, seed: int) -> None:
+    def __init__(self, user: Array, n_boot: int, seed: int, telling: Array | None = None) -> None:
         if n_boot < 1:
             raise InputError("n_boot", str(n_boot), "Give at least 1 draw.")
         distinct, self.user = np.unique(user, return_inverse=True)
         n = len(distinct)
+        behind = n if telling is None else len(np.unique(self.user[np.asarray(telling)]))
+        n_boot = n_boot if behind >= MIN_USERS else 0
         rng = np.random.default_rng(seed)
         self.counts = rng.multinomial(n, np.full(n, 1.0 / n), size=n_boot).astype(np.float64)
 
@@ -138,7 +149,10 @@ class UserBootstrap:
 
 
 def interval(values: Array, level: float = 0.95) -> dict[str, float | None]:
-    """{value, low, high} from (1 + b,): the statistic, then its bootstrap draws (percentile interval)."""
+    """{value, low, high} from (1 + b,): the statistic, then its bootstrap draws (percentile interval).
+
+    Without draws, low and high are None.
+    """
     if not np.isfinite(values[0]):
         return {"value": None, "low": None, "high": None}
     draws = values[1:][np.isfinite(values[1:])]

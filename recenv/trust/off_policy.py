@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recenv.core.enough import MIN_USERS
 from recenv.core.errors import InputError
 from recenv.observation import layout
 from recenv.trust.ope import PROPENSITIES_WRONG, Estimate, LoggedBandit, Target, evaluate, headline_estimator
@@ -37,7 +38,8 @@ class Evaluated:
 
     Args:
         name: of the policy. estimates: one an estimator. gain: value minus what was logged, doubly robust, whatever
-            is quoted of the value (`gain_low` is the point; the limits its interval). robust: smallest Lambda at which
+            is quoted of the value (`gain_low` is the point; the limits its interval); None where too few users are
+            logged for an interval, as are robust and bounds. robust: smallest Lambda at which
             "better than logged" is no longer sure; None where propensities are known. bounds: on the value, at some
             Lambdas. All three at `gain_level`. weights: figures of propensities and weights. overlap: is what it would
             show in the log? refused: why no figure may be quoted at all (propensities that fail their audit), or "".
@@ -198,7 +200,7 @@ def _evaluated(
     gain: Bounds | None = None
     robust: Robustness | None = None
     bounds: tuple[Bounds, ...] = ()
-    if (seen.chosen > 0).any() and len(np.unique(log.user)) > 1:
+    if (seen.chosen > 0).any() and len(np.unique(log.user)) >= MIN_USERS:
         gain = msm_bounds(log, target, 1.0, "dr", problem.found.segment, level)
         if not problem.behaviour.known:
             robust = smallest_lambda(log, target, "dr", problem.found.segment, level)

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from recenv.core.enough import MIN_USERS
 from recenv.core.errors import InputError
 from recenv.trust.ope.inputs import CheckedTarget, LoggedBandit, Target, scalar, whole
 from recenv.trust.ope.sequential_evaluation import clustered_se
@@ -47,8 +48,9 @@ class Bounds:
 
     Args:
         lam: Lambda. form: see module. low, high: bounds on the value. low_limit, high_limit: the same, widened by the
-            one-sided confidence limits (each at 1 - (1 - level) / 2, clustered by user). logged: mean reward of the
-            log. gain_low, gain_high: bounds on value - logged; gain_low_limit, gain_high_limit: their limits.
+            one-sided confidence limits (each at 1 - (1 - level) / 2, clustered by user; without limit where fewer than
+            20 users stand behind them). logged: mean reward of the log. gain_low, gain_high: bounds on value - logged;
+            gain_low_limit, gain_high_limit: their limits.
     """
 
     lam: float
@@ -187,10 +189,10 @@ class _Problem:
         weight = np.asarray(self.log.weight)
         logged = float(np.average(self.log.reward, weights=weight))
         own = weight / weight.mean() * (self.log.reward - logged)
-        z = float(stats.norm.ppf(0.5 + self.level / 2))
+        z, users = float(stats.norm.ppf(0.5 + self.level / 2)), len(np.unique(self.log.user))
 
         def reach(part: Floats) -> float:
-            return z * clustered_se(part, self.log.user) if len(np.unique(self.log.user)) > 1 else float("inf")
+            return z * clustered_se(part, self.log.user) if users >= MIN_USERS else float("inf")
 
         return Bounds(
             lam=lam,

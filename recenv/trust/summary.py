@@ -85,6 +85,8 @@ def _figures(figures: dict[str, Any]) -> str:
         value = figures.get(key)
         if value:
             parts.append(f"{name} {_interval(value)}")
+    if figures.get("no_interval"):
+        parts.append(str(figures["no_interval"]))
     return ", ".join(parts)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from recenv.core.enough import too_few
 from recenv.core.errors import InputError
 from recenv.trust.ope import intervals, tuning
 from recenv.trust.ope.estimators import ESTIMATORS, Estimator, Terms, clip, get
 from recenv.trust.ope.inputs import MIN_PROPENSITY, CheckedTarget, LoggedBandit, Target, scalar
 from recenv.trust.ope.intervals import Clustered, Draws
-from recenv.trust.ope.verdict import MODEL_ALONE, NO_FIGURE, Estimate, judge
+from recenv.trust.ope.verdict import MODEL_ALONE, NO_FIGURE, NO_SPREAD, Estimate, judge
 
 
 def evaluate(
@@ -31,7 +32,8 @@ def evaluate(
 ) -> list[Estimate]:
     """Estimates of the target's mean reward per decision, one an estimator, in the order asked for.
 
-    `dm` has a value, but neither interval nor standard error: the reward model's error is in neither.
+    `dm` has a value, but neither interval nor standard error: the reward model's error is in neither. Nor has any
+    estimate from fewer than 20 users, or from users who all brought the same; empirical Bernstein holds there too.
 
     Args:
         log, target: the logged decisions; the policy, with a reward model where the estimator needs one.
@@ -65,7 +67,8 @@ def evaluate(
         drawn = list(intervals.bootstrap([tables[n] for n in names], n_boot, seed))
     results = []
     for name, draws in zip(names, drawn, strict=True):
-        if get(name).model_alone:
+        why = _no_interval(get(name), tables[name], interval)
+        if why:
             ends = float("nan"), float("nan")
         elif interval == "bernstein":
             bound = _weight_bound(get(name), chosen[name], log, checked, terms[name])
@@ -73,8 +76,19 @@ def evaluate(
         else:
             ends = intervals.interval(tables[name], draws, interval, level)
         share = unsupported(log, checked, min_propensity, get(name).marginal)
-        results.append(_estimate(name, terms[name], tables[name], ends, chosen[name], share, label, level, interval))
+        results.append(
+            _estimate(name, terms[name], tables[name], ends, chosen[name], share, label, level, interval, why)
+        )
     return results
+
+
+def _no_interval(estimator: Estimator, table: Clustered, interval: str) -> str:
+    """Why there can be no interval, before any is computed; "" where there may be one."""
+    if estimator.model_alone:
+        return MODEL_ALONE
+    if interval == "bernstein":
+        return ""
+    return too_few(len(table.sums)) or (NO_SPREAD if table.se() <= 1e-14 * abs(table.value()) else "")
 
 
 def unsupported(log: LoggedBandit, target: CheckedTarget, floor: float, marginal: bool = False) -> float:
@@ -147,9 +161,10 @@ def _estimate(
     label: str,
     level: float,
     method: str,
+    why: str,
 ) -> Estimate:
     value, (low, high) = _finite(table.value()), (_finite(end) for end in ends)
-    why = MODEL_ALONE if get(name).model_alone else NO_FIGURE if low is None or high is None else ""
+    why = why or (NO_FIGURE if low is None or high is None else "")
     weight = terms.importance * terms.row_weight / terms.row_weight.mean()
     squares = float((weight**2).sum())
     ess = float(weight.sum() ** 2 / squares) if squares > 0 else 0.0

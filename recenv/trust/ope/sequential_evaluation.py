@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from recenv.core.enough import MIN_USERS, too_few
 from recenv.core.errors import InputError
 from recenv.trust.ope.sequential import ESTIMATORS, Steps, Terms
 from recenv.trust.ope.sequential_inputs import LoggedTrajectories, SequentialTarget
@@ -63,7 +64,8 @@ def evaluate_sequential(
 ) -> list[SessionEstimate]:
     """Estimates of the value per session, sum_t g^t r_t, of the target; intervals by standard errors clustered by user.
 
-    `dm` (of a fitted q) has a value, but neither interval nor standard error: the error of q is in neither.
+    `dm` (of a fitted q) has a value, but neither interval nor standard error: the error of q is in neither. Nor has any
+    estimate from fewer than 20 users.
 
     Args:
         log, target: see `sequential_inputs`. estimators: names in `sequential.ESTIMATORS`; None: all that the inputs
@@ -108,7 +110,8 @@ def _estimate(
         value = terms.value
         if weighted:
             se, low, high = _interval(terms, log.user, level)
-    why = "" if low is not None else NO_FIGURE if weighted else MODEL_ALONE
+    few = too_few(len(np.unique(log.user)))
+    why = "" if low is not None else (few or NO_FIGURE) if weighted else MODEL_ALONE
     if weights is not None:
         multiplied = 1 if name == "dm" or name in NEEDS_MARGINAL else worst + 1
         reasons += _support(log.shape[0], ess, max_weight, multiplied)
@@ -181,9 +184,9 @@ def _support(n: int, ess: float, largest: float, multiplied: int) -> list[str]:
 
 
 def _interval(terms: Terms, user: NDArray[Any], level: float) -> tuple[float, float, float] | tuple[None, None, None]:
-    """(se, low, high), clustered by user; None of one user."""
+    """(se, low, high), clustered by user; None of too few users."""
     users = len(np.unique(user))
-    if users < 2:
+    if users < MIN_USERS:
         return None, None, None
     se = clustered_se(terms.part - terms.value, user)
     reach = float(stats.t.ppf(0.5 + level / 2, users - 1)) * se

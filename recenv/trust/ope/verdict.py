@@ -19,6 +19,7 @@ MAX_RELATIVE_HALF_WIDTH = 0.5
 """Largest half-width of the interval, as a share of the estimate."""
 MODEL_ALONE = "no interval: the reward model's own error cannot be read from the log"
 """Of the direct method: the spread over users leaves that error out, and held the truth in about 1 log of 100."""
+NO_SPREAD = "no interval: all users brought the same, so nothing tells how others would differ"
 NO_FIGURE = "no interval can be given"
 
 
