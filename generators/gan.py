@@ -19,6 +19,7 @@ from recenv.generators.corpus import Line
 from recenv.generators.gan_board import GanBoard
 from recenv.generators.gan_config import GanConfig, line_config
 from recenv.generators.gan_networks import LineRNN
+from recenv.generators.gan_reference import Reference
 from recenv.generators.gan_sample import draw
 from recenv.generators.gan_score import LineCheck, Material
 from recenv.generators.gan_train import Adversary
@@ -153,11 +154,14 @@ class GanGenerator(TransformerGenerator):
 
     def _material(self, codec: Codec, lines: Sequence[Line], held: Sequence[Line], gan: GanConfig) -> Material:
         examples, checked = Examples(lines, codec, self.config, held), Examples(held, codec, self.config)
+        spoken = set(codec.texts) - codec.controls - {codec.pad} | {codec.end, codec.unknown}
+        rows = [([own.ids[x.text] for x in own.lines], [x.style for x in own.lines]) for own in (examples, checked)]
+        reference = Reference(*rows[0], *rows[1], len(spoken), codec.end, codec.unknown)
         return Material(
             batch=examples.batch,
             count=len(lines),
             validation=checked.batch(range(len(held)), None),
-            check=LineCheck(checked, barred_logits(codec), gan.samples, self.config.max_tokens),
+            check=LineCheck(checked, barred_logits(codec), gan.samples, self.config.max_tokens, reference),
             # Real lines have rare words hidden, so generated ones may hide words too: else that would tell them apart.
             barred=barred_logits(codec, hidden=True),
             end=codec.end,

@@ -26,8 +26,9 @@ class GanConfig:
         critic_steps: most steps of its own training. critic_updates: its steps for each of the generator.
         discount: of later rewards (policy gradient). clip: most log-odds that one token earns (policy gradient).
         gumbel_temperature: of the soft samples (Gumbel-softmax).
-        every: steps between checks. samples: lines drawn at a check. patience: checks without a better score before
-            stopping. divergence: rise of the validation loss above its best, nats a token, that counts as divergence.
+        every: steps between checks. samples: lines drawn at a check, for its score. patience: checks without a better
+            score before stopping. divergence: rise of the validation loss above its best, nats a token, that counts as
+            divergence.
         rollbacks: most returns to the last good checkpoint before stopping.
         average: decay a step of the moving average of weights that is checked and kept (Polyak averaging).
     """
@@ -47,7 +48,7 @@ class GanConfig:
     clip: float = 3.0
     gumbel_temperature: float = 1.0
     every: int = 20
-    samples: int = 200
+    samples: int = 1000
     patience: int = 3
     divergence: float = 0.5
     rollbacks: int = 3

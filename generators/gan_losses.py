@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from recenv.generators.gan_networks import LineRNN, PatchCritic, line_mask, line_score
+from recenv.generators.gan_sample import drawn_logs
 
 
 def critic_loss(real: Tensor, fake: Tensor, relativistic: bool) -> Tensor:
@@ -57,11 +58,7 @@ def policy_loss(
     critic.eval()
     with torch.no_grad():
         advantage = advantages(returns(critic(prefix, ids), mask, discount, clip), mask)
-    model.eval()
-    logits = model(torch.cat([prefix, ids], 1)).logits[:, prefix.shape[1] - 1 : -1] + barred
-    logs = torch.log_softmax(logits, -1).gather(-1, ids[..., None])[..., 0]
-    logs = torch.where(mask > 0, logs, 0.0)
-    return -(advantage * logs).sum() / mask.sum()
+    return -(advantage * drawn_logs(model, prefix, ids, barred, mask)).sum() / mask.sum()
 
 
 def relativistic_loss(critic: PatchCritic, prefix: Tensor, real: Tensor, soft: Tensor, ids: Tensor, end: int) -> Tensor:

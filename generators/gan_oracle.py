@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from recenv.generators.gan_board import GanBoard
 from recenv.generators.gan_config import GanConfig
 from recenv.generators.gan_networks import LineRNN
-from recenv.generators.gan_sample import draw
-from recenv.generators.gan_score import Check, Material, judged
+from recenv.generators.gan_reference import Reference
+from recenv.generators.gan_sample import draw, drawn_logs
+from recenv.generators.gan_score import Check, Material, judged, sample_losses
 from recenv.generators.gan_train import Adversary
 from recenv.generators.transformer_data import IGNORED, Batch
 
-_WIDTH, _SEED, _JUDGED = 32, 40_127, 2000
+_WIDTH, _JUDGED = 32, 2000
+_CHECKED, _MEASURED = 40_127, 40_128
+"""Streams of the lines that choose a checkpoint and of those that the oracle judges: a choice must not be judged by
+the luck that made it."""
 
 
 class Oracle(nn.Module):
@@ -59,7 +63,8 @@ class Oracle(nn.Module):
 class Task:
     """An oracle's lines to learn from, a generator, and what training and judging it take.
 
-    Lines have a fixed length: a start token stands for the condition, the end token is barred.
+    Lines have a fixed length: a start token stands for the condition, the end token is barred. `reference`: n-grams
+    of the training lines.
 
     Args:
         oracle: writes the lines. train, validation: (n, T) ids. width: of the generator.
@@ -73,6 +78,9 @@ class Task:
         self.barred[size:] = -math.inf
         self.model = LineRNN(size + 2, width, 1, 1, 0.0)
         self.references = [_text(row) for row in validation.tolist()]
+        known, held = train.tolist(), validation.tolist()
+        groups = [[""] * len(x) for x in (known, held)]
+        self.reference = Reference(known, groups[0], held, groups[1], size + 1, self.end, -1, ends=False)
 
     def train(self, config: GanConfig, seed: int, until: Callable[[], bool] | None = None) -> dict[str, Any]:
         """Run `Adversary` on the model in place; its report."""
@@ -91,28 +99,46 @@ class Task:
 
     def oracle_nll(self, temperature: float = 1.0, model: LineRNN | None = None) -> float:
         """Of `_JUDGED` lines of the generator, the same random stream at every call."""
-        return self.oracle.nll(self._drawn(model or self.model, _JUDGED, temperature))
+        return self.oracle.nll(self._drawn(model or self.model, _JUDGED, temperature, _MEASURED))
 
     @torch.no_grad()
-    def validation_nll(self, model: LineRNN | None = None) -> float:
+    def worth(self, temperature: float = 1.0) -> dict[str, float]:
+        """What the oracle knows of the model at a temperature, nats a token.
+
+        Returns:
+            oracle_nll: H(q, p), quality alone. validation_nll: H(p, q), coverage. entropy: H(q). divergence:
+            H(p, q) + H(q, p) - H(q), Jeffreys' divergence plus the oracle's own entropy: what cooling alone does not
+            lower.
+        """
+        ids = self._drawn(self.model, _JUDGED, temperature, _MEASURED)
+        found = {"oracle_nll": self.oracle.nll(ids), "validation_nll": self.validation_nll(temperature=temperature)}
+        entropy = -float(self._logs(self.model, ids, temperature).double().mean())
+        return found | {"entropy": entropy, "divergence": sum(found.values()) - entropy}
+
+    @torch.no_grad()
+    def validation_nll(self, model: LineRNN | None = None, temperature: float = 1.0) -> float:
         """Loss of validation lines, nats a token."""
-        logits = (model or self.model)(self._batch(self.validation).ids).logits[:, :-1] + self.barred
-        logs = torch.log_softmax(logits, -1).gather(-1, self.validation[..., None])
-        return -float(logs.double().mean())
+        return -float(self._logs(model or self.model, self.validation, temperature).double().mean())
 
     def _check(self, model: LineRNN, config: GanConfig) -> Check:
-        model.eval()
-        lines = [_text(row) for row in self._drawn(model, config.samples, 1.0).tolist()]
-        found = judged(self.validation_nll(model), lines, self.references)
+        ids = self._drawn(model, config.samples, 1.0, _CHECKED)
+        prefix = self._prefix(len(ids))
+        sampled = sample_losses(model, prefix, ids, self.barred, self.reference, [""] * len(ids))
+        lines = [_text(row) for row in ids.tolist()]
+        found = judged(self.validation_nll(model), *sampled, lines, self.references)
         # Only written down: no choice is made by it.
-        figures = found.figures | {"oracle_nll": self.oracle_nll(model=model)}
-        score = -found.nll if config.adversarial == "none" else found.score
-        return Check(found.nll, score, figures)
+        return Check(found.nll, found.score, found.figures | {"oracle_nll": self.oracle_nll(model=model)})
 
-    def _drawn(self, model: LineRNN, count: int, temperature: float) -> Tensor:
+    def _logs(self, model: LineRNN, ids: Tensor, temperature: float) -> Tensor:
+        return drawn_logs(model, self._prefix(len(ids)), ids, self.barred, torch.ones(ids.shape), temperature)
+
+    def _prefix(self, count: int) -> Tensor:
+        return torch.full((count, 1), self.start)
+
+    def _drawn(self, model: LineRNN, count: int, temperature: float, stream: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            prefix = torch.full((count, 1), self.start)
+            torch.manual_seed(stream)
+            prefix = self._prefix(count)
             return draw(model, prefix, self.validation.shape[1], self.barred, self.end, self.end, temperature)
 
     def _batch(self, lines: Tensor) -> Batch:

@@ -51,6 +51,16 @@ def draw(
     return ids[:, prefix.shape[1] :]
 
 
+def drawn_logs(
+    model: LineRNN, prefix: Tensor, ids: Tensor, barred: Tensor, mask: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """(B, T) log-probability of tokens under what `draw` draws from, 0 where `mask` is; dropout off."""
+    model.eval()
+    logits = model(torch.cat([prefix, ids], 1)).logits[:, prefix.shape[1] - 1 : -1] + barred
+    logs = torch.log_softmax(logits / temperature, -1).gather(-1, ids[..., None])[..., 0]
+    return torch.where(mask > 0, logs, 0.0)
+
+
 def draw_soft(
     model: LineRNN, prefix: Tensor, length: int, barred: Tensor, end: int, temperature: float
 ) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from recenv.core.errors import InputError
+from recenv.core.progress import bar
 from recenv.generators.gan_board import GanBoard
 from recenv.generators.gan_config import GanConfig
 from recenv.generators.gan_losses import critic_loss, policy_loss, relativistic_loss
@@ -62,12 +62,12 @@ class Adversary:
         if self.config.adversarial != "none" and self.config.steps:
             report["critic"] = self.pretrain_critic()
         good, stopped, step = self._state(), "steps", 0
-        bar = tqdm(total=self.config.steps, desc="gan", unit="step", disable=not progress)
+        shown = bar("gan", self.config.steps, "step", progress)
         while step < self.config.steps:
             count = min(self.config.every, self.config.steps - step)
             losses = self._steps(count)
             step += count
-            bar.update(count)
+            shown.update(count)
             cause = "" if losses else "non-finite"
             if losses:
                 check = self._look(step, losses)
@@ -91,7 +91,7 @@ class Adversary:
             if until is not None and until():
                 stopped = "until"
                 break
-        bar.close()
+        shown.close()
         self.last = self._values()
         self._put(kept)
         self.model.eval()

@@ -77,7 +77,9 @@ class KneserNey:
         while len(next(iter(self.counts[0]))) > 1:
             self.counts.insert(0, Counter(gram[1:] for gram in self.counts[0]))
         words = Counter(token for line in lines for token in line)
-        self.unseen = sum(c == 1 for c in words.values()) / max(1, words.total()) if self.unknown not in words else 0.0
+        # Where every token occurs once they would leave nothing for themselves.
+        once = min(sum(c == 1 for c in words.values()), words.total() - 1)
+        self.unseen = max(0, once) / max(1, words.total()) if self.unknown not in words else 0.0
         self._sum()
         return self
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def run(config: BenchGanConfig) -> dict[str, Any]:
     if not config.seeds or not config.kinds or not config.temperatures:
         raise InputError("bench gan", "no seed, kind or temperature", "Give at least one of each")
     config.out.mkdir(parents=True, exist_ok=False)
-    result: dict[str, Any] = {"temperatures": config.temperatures, "seeds": {}}
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    result: dict[str, Any] = {"config": settings, "temperatures": config.temperatures, "seeds": {}}
     for seed in config.seeds:
         result["seeds"][str(seed)] = one_seed(config, seed)
         (config.out / "gan.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

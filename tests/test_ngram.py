@@ -46,6 +46,13 @@ def test_a_bigram_by_hand() -> None:
     assert model.unseen == 1 / 6
 
 
+def test_a_token_met_once_keeps_a_probability_where_every_token_was_met_once() -> None:
+    model = KneserNey(2, SIZE, END, UNKNOWN).fit([[2, 3, 4]])
+    assert model.unseen == 2 / 3
+    assert np.isfinite(model.token_log_probs([2, 3, 4])).all()
+    assert math.isclose(sum(model.probability((2,), token) for token in range(SIZE)), 1.0)
+
+
 def test_token_log_probabilities_are_those_of_the_line_under_the_template_mixture() -> None:
     model = TemplateFrequency(SIZE, END, UNKNOWN, share=0.5).fit(LINES, STYLES)
     single = model.tokens.token_log_probs(LINES[0]).sum()

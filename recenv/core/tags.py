@@ -56,7 +56,11 @@ TAGS: dict[str, Tag] = {
     "gan/adversarial_loss": Tag("adversarial part of the generator's loss; x axis updates", "nats"),
     "gan/discriminator_accuracy": Tag("P(a real held-out line scores above a generated one); x axis updates", "share"),
     "gan/validation_nll": Tag("loss of validation lines; x axis updates", "nats per token"),
-    "gan/score": Tag("-validation_nll + bleu - self_bleu, which chooses the checkpoint; x axis updates", "1"),
+    "gan/score": Tag(
+        "entropy - reference_nll - validation_nll, which chooses the checkpoint; x axis updates", "nats per token"
+    ),
+    "gan/reference_nll": Tag("loss of samples to n-grams of real lines; x axis updates", "nats per token"),
+    "gan/entropy": Tag("loss of samples to the generator itself; x axis updates", "nats per token"),
     "gan/bleu": Tag("likeness of samples to validation lines; x axis updates", "1"),
     "gan/self_bleu": Tag("likeness of samples to each other; x axis updates", "1"),
     "gan/distinct_2": Tag("distinct pairs of tokens in samples; x axis updates", "share"),
