@@ -326,7 +326,7 @@ def test_outer_values_cover_the_truth_when_each_judge_errs_and_the_inner_ones_do
 
 
 def test_a_benchmark_whose_judge_has_members_shows_outer_intervals(tmp_path: Path) -> None:
-    world, judge = small_world(0, copies=0), with_members(small_world(0, copies=0), 3)
+    world, judge = small_world(0, copies=0, n_starts=90), with_members(small_world(0, copies=0, n_starts=90), 3)
     world.save(tmp_path / "w")
     judge.save(tmp_path / "j")
     env = EnvOptions(reward_mode="expected", candidates="all")
