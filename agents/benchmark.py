@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from recenv.agents.base import entry
 from recenv.agents.intervals import Interval, clustered_interval, t_interval, wider, widest, with_outer
 from recenv.agents.jobs import Contestant, Job, JobResult, run_job
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
+from recenv.core.progress import through
 from recenv.env.prepared import load_world
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def run_jobs(world: str, judge: str, settings: BenchmarkSettings, out: Path, bar
         for seed in seeds
     ]
     total = len(jobs)
-    done = list(tqdm(_finished(jobs, settings.workers), total=total, desc="benchmark", unit="run", disable=not bar))
+    done = list(through(_finished(jobs, settings.workers), "benchmark", total, "run", bar))
     found = {(str(r.contestant), r.seed): r for r in done}
     scores = [Scores(who, [found[str(who), seed] for seed in seeds]) for who in settings.agents]
     _check_pairs(scores)

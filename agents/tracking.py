@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
+from recenv.core.progress import bar
 from recenv.core.runs import Run
 from recenv.core.tags import check_tag
 
@@ -93,7 +92,7 @@ class RunLog:
         self._evaluate, self._save = evaluate, save
         self._every = max(steps // max(evaluations, 1), 1)
         self._next = self._every
-        self._bar = tqdm(total=steps, desc=label, unit="step", disable=not label, leave=False)
+        self._bar = bar(label, steps, "step", bool(label), leave=False)
         self._began = time.monotonic()
         self._paused = 0.0
         self.last: dict[str, float] = {}

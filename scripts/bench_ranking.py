@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from recenv.agents.base import load_policy
 from recenv.agents.jobs import Contestant
 from recenv.agents.ranking import rank_visits, ranking_tags
@@ -23,6 +21,7 @@ from recenv.agents.tracking import Board
 from recenv.agents.training import POLICY_FOLDER, make_policy
 from recenv.core.checks import check_whole
 from recenv.core.errors import InputError
+from recenv.core.progress import through
 from recenv.env.options import EnvOptions
 from recenv.trust.ranking import PARTS
 from recenv.trust.visits import held_out_visits
@@ -80,7 +79,7 @@ def run(config: RankingConfig) -> dict[str, Any]:
     visits = held_out_visits(world, config.data, whose, config.split, config.sessions, config.seed)
     config.out.mkdir(parents=True, exist_ok=False)
     rows = []
-    for name, policy in tqdm(policies.items(), unit="policy"):
+    for name, policy in through(policies.items(), "rank", len(policies), "agent"):
         report = rank_visits(policy, visits, config.k, seed=config.seed)
         rows.append({"policy": name, **report})
         board = Board(config.out / "runs" / "".join(c if c.isalnum() or c in "-." else "_" for c in name))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from recenv.core.errors import InputError
+from recenv.core.progress import bar
 from recenv.data.attribution import Plan, attribute, plan
 from recenv.data.checks import among
 from recenv.data.cleaning import clean_events, shape_events
@@ -35,32 +35,32 @@ def build(raw: RawTables, options: BuildOptions | None = None) -> Dataset:
         InputError: whatever cannot be mended row by row (columns, types, ids read as floats, empty input).
     """
     options = raw.options if options is None else options
-    with tqdm(total=6, desc="prepare", unit="step", disable=not options.progress) as bar:
+    with bar("prepare", 6, "step", options.progress) as shown:
         meta, quarantine = start_meta(raw.meta), Quarantine()
         quarantine.merge(raw.quarantine)
         events = shape_events(raw.events, meta)
-        bar.update()
+        shown.update()
         items = clean_items(raw.items, events["item_id"], meta, quarantine)
         users = clean_users(raw.users, events["user_id"], meta, quarantine)
         copies = clean_copies(raw.copies, events["copy_id"], meta, quarantine)
         known = {"item_id": _with_none(items["item_id"]), "user_id": users["user_id"], "copy_id": copies["copy_id"]}
         events = clean_events(events, known, meta, options, quarantine)
-        bar.update()
+        shown.update()
         user, session = _sessions(events, meta, options)
-        bar.update()
+        shown.update()
         events, counts = _split_and_join(events, user, session, meta, raw.attributed, options, quarantine)
-        bar.update()
+        shown.update()
         events = _sorted(events)
         if raw.copies is None:
             copies = bind_copies(copies, events)
         items, users, copies = _used(raw, events, items, users, copies)
         events = conform_events(events)
-        bar.update()
+        shown.update()
         _fill_propensity(events, meta)
         fill_meta(meta, events, items, users, copies, quarantine, counts)
         dataset = Dataset(events, items, users, copies, quarantine.frame(), meta, raw.offers, raw.visits, raw.extras)
         validate(dataset)
-        bar.update()
+        shown.update()
     return dataset
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from tqdm import tqdm
 
+from recenv.core.progress import through
 from recenv.response.forward import HEADS, ResponseForward
 from recenv.response.rows import TrainingRows
 from recenv.response.train import Folds, TrainConfig, train
@@ -52,7 +52,7 @@ def fit_members(
     users = int(owner.max()) + 1
     moves = _balanced(members, len(item_vectors), len(HEADS), np.random.default_rng([seed, 47]))
     made = []
-    for m in tqdm(range(members), desc="ensemble", unit="member", disable=not progress or not members):
+    for m in through(range(members), "ensemble", unit="member", show=progress and members > 0):
         times = np.random.default_rng([seed, 41, m]).multinomial(users, np.full(users, 1.0 / users))
         drawn = times[owner]
         part = rows.select(drawn > 0)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from recenv.core.progress import Bar, bar
 from recenv.observation import layout, observe
 from recenv.response.features import N_CROSS, cross_features
 from recenv.response.log import Log
@@ -61,10 +61,10 @@ def replay(
     """
     moments = _Moments(log, score, snapshot)
     parts: list[_Part] = []
-    bar = tqdm(total=len(moments.user), desc=label, unit="moment", disable=not progress, leave=False)
+    shown = bar(label, len(moments.user), "moment", progress, leave=False)
     for users in _chunks(log.n_users):
-        parts.append(_replay_users(spec, log, profile, moments, users, bar, recent))
-    bar.close()
+        parts.append(_replay_users(spec, log, profile, moments, users, shown, recent))
+    shown.close()
     return _join(spec, log, moments, parts, recent)
 
 
@@ -121,7 +121,7 @@ def _replay_users(
     profile: NDArray[np.float32],
     moments: _Moments,
     users: NDArray[np.int64],
-    bar: tqdm[Any],
+    shown: Bar,
     recent: bool,
 ) -> _Part:
     state = new_state(spec, profile[users])
@@ -138,7 +138,7 @@ def _replay_users(
         begin_session(state, rows[begun], moments.time[now][begun])
         _score(spec, state, log, moments, now, rows, part)
         _move_on(spec, state, moments, now, rows)
-        bar.update(len(now))
+        shown.update(len(now))
     return part
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from recenv.core.checks import check_whole
 from recenv.core.errors import InputError
+from recenv.core.progress import bar
 from recenv.response.batches import Tensors, order, tensors, users
 from recenv.response.calibrate import calibrate
 from recenv.response.encoders import ATTENTION_HEADS, check_encoder
@@ -220,12 +220,13 @@ def _fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=epochs * a_pass, pct_start=0.1)
     history: list[dict[str, float]] = []
     best, kept, since = float("inf"), _copy(net), 0
-    with tqdm(range(epochs), desc="response model", unit="epoch", disable=not progress) as bar:
-        for epoch in bar:
+    with bar("response model", epochs, "epoch", progress) as shown:
+        for epoch in range(epochs):
             loss = _epoch(net, data, heads, inputs, optimiser, schedule, batch, config, generator)
             check = _evaluate(net, held, heads, inputs) if len(held) else loss
             history.append({"epoch": epoch, "train": loss, "validation": check})
-            bar.set_postfix(train=f"{loss:.5f}", validation=f"{check:.5f}")
+            shown.set_postfix(train=f"{loss:.5f}", validation=f"{check:.5f}")
+            shown.update()
             if check < best:
                 best, kept, since = check, _copy(net), 0
             else:

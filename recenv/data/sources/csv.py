@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from recenv.core.errors import InputError
+from recenv.core.progress import through
 from recenv.data import convert
 from recenv.data.columns import COPY_COLUMNS, EVENT, is_feature
 from recenv.data.mapping import CopyTable, EventTable, Mapping, SideTable, read_mapping
@@ -56,7 +56,7 @@ def load(path: str | None = None, options: CsvOptions | None = None) -> RawTable
     file = Path(options.mapping) if options.mapping is not None else Path(str(path)) / "mapping.json"
     mapping = read_mapping(file)
     root = Path(path) if path is not None else file.parent
-    tables = tqdm(mapping.event_tables, desc="read", unit="file", disable=not options.progress)
+    tables = through(mapping.event_tables, "read", unit="file", show=options.progress)
     raws, ragged = _read_events(tables, mapping, root)
     meta = mapping.meta() | {"assumed": [], "warnings": []}
     lone = "user_id" in mapping.event_tables[0].columns and mapping.event_tables[0].columns["user_id"] is None
