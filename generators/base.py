@@ -19,6 +19,7 @@ from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
 from recenv.core.render import slots as slots_in
 from recenv.data.columns import MAX_ID, NONE_ITEM
+from recenv.generators.pretrained_config import PretrainedConfig
 
 if TYPE_CHECKING:
     from recenv.generators.corpus import Line
@@ -80,7 +81,7 @@ class Variant:
         style: name of its style.
         template: stable id of the line: style and hash of the delexicalised text.
         text: the line with its slots unfilled ("delexicalised"): `recenv.core.render.render` fills them.
-        generator: name in GENERATORS.
+        generator: name in GENERATORS; of a pretrained checkpoint "pretrained:CHECKPOINT:TUNING".
         generator_hash: hash of all that decides the generator's lines except the seed.
         seed: the seed that it was drawn with.
         status: one of STATUSES.
@@ -121,7 +122,7 @@ class Generator(Protocol):
     """A source of copy.
 
     Attributes:
-        name: in GENERATORS. hash: of all that decides its lines except the seed. styles: that it can write.
+        name: as in `Variant.generator`. hash: of all that decides its lines except the seed. styles: that it can write.
     """
 
     name: str
@@ -154,17 +155,32 @@ GENERATORS: dict[str, str] = {
     "templates": "recenv.generators.templates:TemplateGenerator",
     "transformer": "recenv.generators.transformer:TransformerGenerator",
     "gan": "recenv.generators.gan:GanGenerator",
+    "pretrained": "recenv.generators.pretrained:PretrainedGenerator",
 }
 """Name on the command line -> "module:class"; imported only when asked for."""
+PRETRAINED = "pretrained"
+"""The one that needs to be told which checkpoint."""
 
 
-def make_generator(name: str, slots: Iterable[str] = ("product", "size", "price")) -> Generator:
-    """The generator of that name; `slots` are the facts that its lines may ask for.
+def make_generator(
+    name: str, slots: Iterable[str] = ("product", "size", "price"), pretrained: PretrainedConfig | None = None
+) -> Generator:
+    """The generator of that name; `slots` are the facts that its lines may ask for. `pretrained`: the checkpoint of
+    the generator of that name, which nothing is loaded of yet.
 
     Raises:
-        InputError: no generator has this name, or a slot is unknown.
+        InputError: no generator has this name, a slot is unknown, or a checkpoint is given to another generator than
+            `pretrained`, or not to that, or needs packages that are missing.
+        ArtefactError: there is no such checkpoint.
     """
-    made: Generator = _class_of(name)(slots=tuple(slots))
+    if name != PRETRAINED:
+        if pretrained is not None:
+            raise InputError("option pretrained", f"with the generator {name!r}", f"Choose {PRETRAINED!r}")
+        made: Generator = _class_of(name)(slots=tuple(slots))
+        return made
+    chosen = pretrained or PretrainedConfig()
+    chosen.check()
+    made = _class_of(name)(slots=tuple(slots), pretrained=chosen)
     return made
 
 

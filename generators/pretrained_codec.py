@@ -82,15 +82,21 @@ class PretrainedCodec:
         return list(self.tokenizer.encode(self.prompt(condition), add_special_tokens=False).ids)
 
     def prompt(self, condition: Condition) -> str:
-        """The words before a line; parts of the condition that are "" are not named."""
-        parts = [f"style {condition.style.replace('_', ' ')}" if condition.style else ""]
+        """The words before a line; parts of the condition that are "" are not named.
+
+        Without examples the model is one that learned what the condition's bare words ask for: more would cost time.
+        """
+        parts = [f"{'style ' if self.shown else ''}{condition.style.replace('_', ' ')}" if condition.style else ""]
         parts += [EVIDENCE_WORDS.get(need, need) for need in condition.needs]
         named = (("shelf", condition.category), ("for", condition.segment), ("place", condition.channel))
         parts += [f"{name} {value}" for name, value in named if value]
         lines = [x.text for x in self.examples if x.style == condition.style and set(x.needs) <= set(condition.needs)]
+        words = ", ".join(p for p in parts if p)
+        if not self.shown:
+            return f"{words or 'any style'}:"
         step = max(1, len(lines) // max(1, self.shown))
         shown = "".join(f"- {text}\n" for text in lines[::step][: self.shown])
-        return f"Short shop lines, {', '.join(p for p in parts if p) or 'any style'}:\n{shown}-"
+        return f"Short shop lines, {words or 'any style'}:\n{shown}-"
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, examples apart."""

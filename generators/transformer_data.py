@@ -131,6 +131,11 @@ class Examples:
         counts = Counter(n for line in lines for n in self.ids[line.text])
         self.rare = {n for n, c in counts.items() if c == 1} if codec.unknown >= 0 else set()
 
+    def length(self, position: int) -> int:
+        """Tokens of a line and of its condition."""
+        line = self.lines[position]
+        return len(self.codec.prefix(Condition.of(line))) + len(self.ids[line.text]) + 1
+
     def batch(self, index: Iterable[int], noise: np.random.Generator | None) -> Batch:
         """Lines by position; with `noise` controls are hidden and words dropped, without they are as they are."""
         chosen = [self._one(self.lines[i], noise) for i in index]

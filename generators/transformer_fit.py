@@ -103,10 +103,12 @@ def fit_model(
     config: TransformerConfig,
     seed: int,
     progress: bool = True,
+    alike: bool = False,
 ) -> list[dict[str, float]]:
     """Train in place and keep the weights of the last pass within `slack` of the best.
 
-    Returns {epoch, train, validation} (perplexities) of each pass.
+    Returns {epoch, train, validation} (perplexities) of each pass. `alike`: batches hold lines of nearly one length,
+    since padding costs a large model as much as lines do.
 
     To be called within a `torch_session`. Parameters that want no gradient stay as they are.
 
@@ -119,10 +121,11 @@ def fit_model(
     optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     mean = [p.detach().clone() for p in trained]
     best, kept, since, history = math.inf, mean, 0, list[dict[str, float]]()
-    step = 0
-    with tqdm(range(config.epochs), desc="maximum likelihood", unit="epoch", disable=not progress) as bar:
-        for epoch in bar:
-            loss, step = _epoch(model, examples, optimiser, mean, noise, config, step)
+    step, steps = 0, -(-len(examples.lines) // config.batch)
+    with tqdm(total=config.epochs * steps, desc="maximum likelihood", unit="step", disable=not progress) as bar:
+        for epoch in range(config.epochs):
+            batches = _batches(examples, config.batch, noise, alike)
+            loss, step = _epoch(model, examples, optimiser, mean, noise, config, step, batches, bar)
             check = math.exp(loss)
             if validation:
                 with _weights(trained, mean):
@@ -149,13 +152,14 @@ def _epoch(
     noise: np.random.Generator,
     config: TransformerConfig,
     step: int,
+    batches: Sequence[NDArray[np.int64]],
+    bar: tqdm[Any],
 ) -> tuple[float, int]:
     model.train()
-    order = noise.permutation(len(examples.lines))
     losses = []
     trained = [p for group in optimiser.param_groups for p in group["params"]]
-    for start in range(0, len(order), config.batch):
-        loss = mean_loss(model, examples.batch(order[start : start + config.batch], noise))
+    for index in batches:
+        loss = mean_loss(model, examples.batch(index, noise))
         if not torch.isfinite(loss):
             raise InputError("transformer", f"loss {float(loss.detach())} is not finite", "Lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
@@ -169,7 +173,17 @@ def _epoch(
             for slow, fast in zip(mean, trained):
                 slow.lerp_(fast, 1.0 - decay)
         losses.append(float(loss.detach()))
+        bar.update()
     return float(np.mean(losses)), step
+
+
+def _batches(examples: Examples, size: int, noise: np.random.Generator, alike: bool) -> list[NDArray[np.int64]]:
+    """Positions of all lines in random batches; `alike`: of lines of nearly one length, in random order."""
+    order = noise.permutation(len(examples.lines))
+    if alike:
+        order = order[np.argsort([examples.length(i) for i in order], kind="stable")]
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    return [parts[k] for k in noise.permutation(len(parts))] if alike else parts
 
 
 class _weights:

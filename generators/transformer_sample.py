@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from recenv.core.render import SLOT_COLUMNS
 from recenv.core.render import slots as slots_in
@@ -61,11 +61,13 @@ def sample(
     beside: Neighbours | None = None,
     constrained: bool = True,
     mixture: Mixture | None = None,
+    past: Cache | None = None,
 ) -> list[list[int]]:
     """Token ids of `count` lines, end token included where one was reached.
 
     To be called within a `torch_session`, whose seed decides the lines. Without `constrained` nothing is forbidden but
     control tokens: for comparisons. With `mixture` lines are drawn from it; `temperature` then acts on the mixture.
+    `past`: what the model keeps of the prefix but for its last token, for all lines; used up.
     """
     prefix = codec.prefix(plan.condition)
     slots = list(codec.slots.values())
@@ -85,8 +87,9 @@ def sample(
     model.eval()
     with torch.no_grad(), _ended_rows_are_padded():
         out = model.generate(  # type: ignore[operator]
-            ids, attention_mask=torch.ones_like(ids), generation_config=settings, logits_processor=chain
-        )
+            ids, attention_mask=torch.ones_like(ids), generation_config=settings, logits_processor=chain,
+            past_key_values=past,
+        )  # fmt: skip
     return [_until(row[len(prefix) :], codec.end) for row in out.tolist()]
 
 

@@ -18,10 +18,21 @@ from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import render
 from recenv.data.columns import NONE_ITEM
-from recenv.generators.base import ADMITTED, Generator, Row, digest, load_generator, make_generator, rows, to_table
+from recenv.generators.base import (
+    ADMITTED,
+    PRETRAINED,
+    Generator,
+    Row,
+    digest,
+    load_generator,
+    make_generator,
+    rows,
+    to_table,
+)
 from recenv.generators.corpus import moment, read_corpus
 from recenv.generators.evidence import COUNTED, count_purchases, with_evidence
 from recenv.generators.guardrails import CopySet, write_copies
+from recenv.generators.pretrained_config import PretrainedConfig
 from recenv.generators.review import as_table, decide, decisions_of, reasons_of, settled
 from recenv.variants import REJECTED_FILE, add_copies, purchase_counts
 from recenv.world import World
@@ -40,6 +51,11 @@ class CopyConfig:
     """Folder of the world."""
     generator: tuple[str, ...] = ("templates",)
     """Where the lines come from; several share the lines of an item. Templates fill what neural ones leave open."""
+    pretrained: str = ""
+    """With `pretrained` among the generators: its checkpoint, a model folder (safetensors), a GGUF file or a hub id."""
+    tune: str = "none"
+    """How that is fitted to the seed corpus: none (its prompt shows lines of the style), or lora, which writes far
+    better lines and takes a model of 135 million weights a quarter of an hour on one core."""
     checkpoint: Path | None = None
     """Folder of a saved generator of that kind; without it the generator trains itself on the seed corpus."""
     model: Path | None = None
@@ -133,12 +149,30 @@ def _generators(config: CopyConfig, kept: Path) -> list[Generator]:
         raise InputError("option generator", f"{' '.join(config.generator)} names one twice", "Name each once")
     if config.checkpoint is not None and len(config.generator) != 1:
         raise InputError("option checkpoint", f"with {len(config.generator)} generators", "Name the one it is of")
+    chosen = _pretrained(config)
     if config.checkpoint is not None:
         return [load_generator(config.generator[0], config.checkpoint)]
-    return [_fitted(make_generator(name, config.slots), config.seed, kept / name) for name in config.generator]
+    # All are made before the first is trained: what is wrong with the last is told at once.
+    made = {n: make_generator(n, config.slots, chosen if n == PRETRAINED else None) for n in config.generator}
+    return [_fitted(generator, name, config.seed, kept / name) for name, generator in made.items()]
 
 
-def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
+def _pretrained(config: CopyConfig) -> PretrainedConfig:
+    """The checkpoint asked for; without a name if none is.
+
+    Raises:
+        InputError: it, or a tuning, is given without its generator or with `checkpoint`, or the tuning is unknown.
+    """
+    chosen = PretrainedConfig(config.pretrained, config.tune)
+    if chosen != PretrainedConfig():
+        if PRETRAINED not in config.generator:
+            raise InputError("option pretrained or tune", "without its generator", f"Add --generator {PRETRAINED}")
+        if config.checkpoint is not None:
+            raise InputError("option pretrained or tune", "with --checkpoint, which is fitted", "Give one of the two")
+    return chosen
+
+
+def _fitted(generator: Generator, name: str, seed: int, folder: Path) -> Generator:
     """The generator as kept in `folder`, or trained now and kept there; as it is if it needs no training."""
     if getattr(generator, "fitted", True):
         return generator
@@ -149,14 +183,15 @@ def _fitted(generator: Generator, seed: int, folder: Path) -> Generator:
         "options": [repr(getattr(generator, name, None)) for name in ("config", "gan")],
         "claims": digest(" ".join(sorted(getattr(generator, "claims", ())))),
         "seed": seed,
+        **({"source": source} if (source := getattr(generator, "source", "")) else {}),
     }
     note = folder / FIT_FILE
     if note.is_file() and _trained(note) == wanted:
         print(f"{generator.name} as trained before: {folder}")
-        return load_generator(generator.name, folder)
+        return load_generator(name, folder)
     train, held_out = corpus.split()
-    print(f"training {generator.name} on {len(train)} lines less a tenth to stop by; {len(held_out)} it never sees")
-    curves: dict[str, Any] = {"board": folder / CURVES} if generator.name == "gan" else {}
+    print(f"fitting {generator.name} to {len(train)} lines less a tenth to stop by; {len(held_out)} it never sees")
+    curves: dict[str, Any] = {"board": folder / CURVES} if name == "gan" else {}
     report = generator.fit(train, (), seed, **curves)
     generator.save(folder)
     note.write_text(json.dumps({"trained": wanted, "report": report}, indent=1) + "\n", encoding="utf-8")

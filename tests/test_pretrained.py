@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,22 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from helpers_pretrained import write_checkpoint
 
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import SLOT_COLUMNS
-from recenv.generators import pretrained as module
-from recenv.generators.base import requests_for
+from recenv.generators import pretrained_checkpoint as module
+from recenv.generators.base import make_generator, requests_for
 from recenv.generators.corpus import read_corpus
-from recenv.generators.pretrained import PretrainedConfig, PretrainedGenerator, read_checkpoint
+from recenv.generators.pretrained import PretrainedGenerator
+from recenv.generators.pretrained_checkpoint import read_checkpoint
+from recenv.generators.pretrained_config import PretrainedConfig
+from recenv.generators.pretrained_prompt import after_prompt
 from recenv.generators.quality import slot_error
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer_config import TransformerConfig
+from recenv.generators.transformer_data import Examples
+from recenv.generators.transformer_fit import _batches, token_logs_of
 from recenv.generators.vocabulary import Condition
 
 TRAIN, HELD = ([x for x in part if x.style in ("plain", "price")] for part in read_corpus().split())
@@ -40,22 +41,7 @@ ITEM = {"item_id": "a", "text": "Bananas", "size": "a bunch", "price": 1.0}
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A causal model of random weights with a tokenizer of its own, as `save_pretrained` writes it."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
-    trainer = BpeTrainer(
-        vocab_size=400, special_tokens=["<eos>"], initial_alphabet=ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator([x.text for x in TRAIN], trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>").save_pretrained(folder)
-    with torch_session(0):
-        config = LlamaConfig(
-            vocab_size=tokenizer.get_vocab_size(), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
-            bos_token_id=None, eos_token_id=0, pad_token_id=None,
-        )  # fmt: skip
-        LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), TRAIN)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +58,7 @@ def test_a_plain_checkpoint_proposes_under_the_constraints(plain: PretrainedGene
         assert not any(c.isnumeric() or c in "$€£%{}" for t in texts for c in t.replace("{", "").replace("}", "") if c)
         assert slot_error([t for t in texts if "{product}" in t], plain.slots) == 0.0
     made = plain.generate(requests_for([ITEM]), 2, seed=0)
-    assert {v.generator for v in made} <= {"pretrained"}
+    assert {v.generator for v in made} <= {f"pretrained:{plain.pretrained.label}:none"}
 
 
 def test_the_prompt_shows_lines_of_the_style_and_slots_are_ordinary_tokens(plain: PretrainedGenerator) -> None:
@@ -136,7 +122,7 @@ def test_a_hub_id_goes_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("owner/model", False)]
 
 
-def test_what_is_no_checkpoint_is_named(checkpoint: Path, tmp_path: Path) -> None:
+def test_what_is_no_checkpoint_is_named(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -146,7 +132,11 @@ def test_what_is_no_checkpoint_is_named(checkpoint: Path, tmp_path: Path) -> Non
     (pickled / "config.json").write_text((checkpoint / "config.json").read_text())
     (pickled / "pytorch_model.bin").write_bytes(b"x")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    (tmp_path / "words.txt").write_text("x")
+    # Whether the package is here or not: loading what is no GGUF fails by name either way.
+    monkeypatch.setattr("recenv.generators.pretrained_config.find_spec", lambda name: name)
     cases = {
+        str(tmp_path / "words.txt"): "no GGUF file",
         str(tmp_path / "nowhere"): "no such folder",
         str(tmp_path / "none.gguf"): "no such file",
         str(tmp_path / "empty"): "no config.json",
@@ -158,10 +148,70 @@ def test_what_is_no_checkpoint_is_named(checkpoint: Path, tmp_path: Path) -> Non
     for name, what in cases.items():
         with pytest.raises(ArtefactError, match=what):
             read_checkpoint(name)
-    with pytest.raises(InputError, match="checkpoint"):
+    with pytest.raises(InputError, match="option pretrained: is missing"):
         PretrainedGenerator().fit(TRAIN, HELD)
     with pytest.raises(InputError, match="shown"):
         PretrainedGenerator(pretrained=PretrainedConfig(str(checkpoint), shown=60)).fit(TRAIN, HELD)
+
+
+def test_missing_packages_are_named_before_anything_is_loaded(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recenv.generators.pretrained_config.find_spec", lambda name: None)
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    for name, tune, what in ((checkpoint, "lora", "peft"), (tmp_path / "a.gguf", "none", "gguf")):
+        with pytest.raises(InputError, match=rf"needs .*{what}.*pip install 'recenv\[llm\]'"):
+            make_generator("pretrained", pretrained=PretrainedConfig(str(name), tune))
+    with pytest.raises(InputError, match="option pretrained"):
+        make_generator("transformer", pretrained=PretrainedConfig(str(checkpoint)))
+    with pytest.raises(InputError, match="option pretrained: is missing"):
+        make_generator("pretrained")
+
+
+def test_a_prompt_read_once_gives_what_it_gives_before_each_line(plain: PretrainedGenerator) -> None:
+    examples = Examples(HELD, plain.codec, plain.config)
+    assert len({*(len(plain.codec.prefix(Condition.of(x))) for x in HELD)}) > 1
+    with torch_session(0):
+        one_by_one = token_logs_of(plain.model, examples)
+    together = plain.token_logs(HELD)
+    assert [len(x) for x in together] == [len(plain.codec.encode(x.text)) + 1 for x in HELD]
+    np.testing.assert_allclose(np.concatenate(together), np.concatenate(one_by_one), atol=1e-4)
+    prompt = plain.codec.prefix(Condition("plain"))
+    past = after_prompt(plain.model, prompt, 2)
+    with torch.no_grad():
+        whole = plain.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+        last = plain.model(input_ids=torch.tensor([prompt[-1:]] * 2), past_key_values=past).logits[:, -1]
+    assert torch.allclose(last, whole.expand(2, -1), atol=1e-4)
+    assert after_prompt(plain.model, prompt[:1], 2) is None
+
+
+def test_lines_of_one_length_are_trained_on_together_and_all_once(plain: PretrainedGenerator) -> None:
+    examples = Examples(TRAIN, plain.codec, plain.config)
+    lengths = np.array([examples.length(i) for i in range(len(TRAIN))])
+    spread = {}
+    for alike in (False, True):
+        parts = _batches(examples, 8, np.random.default_rng(0), alike)
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(TRAIN)))
+        assert max(map(len, parts)) == 8
+        spread[alike] = sum(len(part) * int(lengths[part].max()) for part in parts)
+    assert 0 <= spread[True] - lengths.sum() < 0.3 * (spread[False] - lengths.sum())
+
+
+def test_provenance_names_checkpoint_and_tuning(checkpoint: Path, tmp_path: Path) -> None:
+    names = {
+        str(checkpoint): checkpoint.name,
+        "owner/model": "owner/model",
+        "some/where/Model.Q4.gguf": "Model.Q4.gguf",
+        "./a": "a",
+    }
+    for name, label in names.items():
+        assert PretrainedConfig(name, "lora").provenance == f"pretrained:{label}:lora"
+    same = tmp_path / checkpoint.name
+    shutil.copytree(checkpoint, same)
+    assert PretrainedConfig(str(same)).digest() == PretrainedConfig(str(checkpoint)).digest()
+    (same / "config.json").write_text((same / "config.json").read_text() + " ")
+    assert PretrainedConfig(str(same)).digest() != PretrainedConfig(str(checkpoint)).digest()
+    assert PretrainedConfig("owner/model").digest() != PretrainedConfig("owner/other").digest()
 
 
 @pytest.mark.parametrize("options", [{"tune": "full"}, {"shown": -1}, {"rank": 0}, {"alpha": 0}])
