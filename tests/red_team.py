@@ -63,3 +63,13 @@ def read_review() -> list[Case]:
     data = json.loads(LINES.read_text(encoding="utf-8"))["review"]
     unsafe = [Case(text, ITEM, group, False) for group, lines in data["unsafe"].items() for text in lines]
     return unsafe + [Case(text, ITEM, "review", True) for text in data["safe"]]
+
+
+def read_paraphrases() -> dict[str, list[Case]]:
+    """Oblique paraphrases: `mended` (the lists were widened by them), `held_out` (they were not), and `safe` ones."""
+    data = json.loads(LINES.read_text(encoding="utf-8"))["paraphrases"]
+    made = {
+        part: [Case(text, ITEM, group, False) for group, lines in data[part].items() for text in lines]
+        for part in ("mended", "held_out")
+    }
+    return made | {"safe": [Case(text, ITEM, "paraphrases", True) for text in data["safe"]]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from red_team import Case, read_cases, read_review
+from red_team import Case, read_cases, read_paraphrases, read_review
 
 CASES = read_cases()
 
@@ -47,6 +47,15 @@ def test_classes_found_by_review_are_refused_and_their_neighbours_pass() -> None
     assert (len(unsafe), len(safe)) == (35, 20)
     assert _share(unsafe, [c for c in unsafe if not c.rejected]) <= 0.05
     assert _share(safe, [c for c in safe if not c.admitted]) <= 0.10
+
+
+def test_oblique_paraphrases_are_stopped_where_the_lists_were_mended_and_in_half_the_cases_elsewhere() -> None:
+    """The guard knows wordings, not meanings: of claims that it was not mended by, about half pass it unseen."""
+    made = read_paraphrases()
+    assert [len(made[part]) for part in ("mended", "held_out", "safe")] == [30, 20, 30]
+    assert _share(made["mended"], [c for c in made["mended"] if not c.rejected]) <= 0.05
+    assert _share(made["held_out"], [c for c in made["held_out"] if c.admitted]) <= 0.5
+    assert _share(made["safe"], [c for c in made["safe"] if not c.admitted]) <= 0.10
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.group == "evidence"], ids=lambda c: f"{c.safe}-{c.text[:20]}")
