@@ -24,7 +24,7 @@ from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer_config import TransformerConfig, check_temperature
 from recenv.generators.transformer_data import Codec, Examples, Group, Known, lines_to_fit
 from recenv.generators.transformer_files import load_weights, read_mixture, read_settings, weight_bytes
-from recenv.generators.transformer_fit import fit_model, held_out_perplexity, token_logs_of
+from recenv.generators.transformer_fit import fit_model, token_logs_of
 from recenv.generators.transformer_mixture import Mixture, mixture_logs
 from recenv.generators.transformer_mixture import choose as choose_mixture
 from recenv.generators.transformer_pools import PoolKey, choose, variant
@@ -41,7 +41,7 @@ class TransformerGenerator:
     """Lines sampled from a mixture of a causal transformer, given style, evidence, category, segment and channel, and
     of n-grams of the training lines, given the style (`recenv.generators.transformer_mixture.Mixture`).
 
-    The transformer alone is no better a model of unseen lines than those n-grams; the mixture is better than both. Its
+    The transformer alone is a better model of unseen lines than those n-grams, the mixture a better one than both. Its
     share and temperature are chosen in `fit` on the lines that stop training. `alone` is the same without n-grams.
 
     For each style, evidence and set of slots lines are sampled in pools whose random stream is keyed by these and the
@@ -99,13 +99,14 @@ class TransformerGenerator:
             model, history = self._train(model, codec, lines, held, seed, progress)
             self.mixture = choose_mixture(model, lines, held, codec, self.config) if self.mixes else None
             self._settle(model, codec, lines)
-            alone = held_out_perplexity(model, held, codec, self.config)
+        perplexity = self.perplexity(held)
+        alone = self.alone().perplexity(held) if self.mixture else perplexity
         return {
             "lines": len(lines),
             "validation": len(held),
             "vocabulary": len(codec),
             "epochs": len(history),
-            "perplexity": self.perplexity(held),
+            "perplexity": perplexity,
             "alone": alone,
             "mixture": self.mixture.to_json() if self.mixture else {},
             "history": history,

@@ -11,7 +11,7 @@ from recenv.core.errors import InputError
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A causal transformer from scratch (GPT-2 layers) on a few hundred lines.
+    """A causal transformer from scratch (GPT-2 layers) on a few thousand lines.
 
     Attributes:
         layers: blocks. width: length of the hidden vectors. heads: of attention; a divisor of the width.
@@ -42,10 +42,10 @@ class TransformerConfig:
     turn: float = 0.1
     style_drop: float = 0.05
     control_drop: float = 0.1
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.1
     batch: int = 32
-    epochs: int = 64
+    epochs: int = 30
     patience: int = 5
     slack: float = 0.25
     average: float = 0.98

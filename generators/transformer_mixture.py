@@ -1,9 +1,8 @@
 """The transformer's distribution mixed, token by token, with Kneser-Ney n-grams that know the style.
 
-A few hundred lines are too few for a neural model to know which words follow which as well as counts do; it knows
-better what suits the rest of the line and the condition. The two err in different places, so a linear mixture is
-better than either. (Bengio et al., "A neural probabilistic language model", JMLR 2003, section 3; Mikolov et al.,
-"Empirical evaluation and combination of advanced language modeling techniques", Interspeech 2011.)
+On a few thousand lines a small neural model foretells better than counts do, but the two err in different places: a
+linear mixture is better than either. (Bengio et al., "A neural probabilistic language model", JMLR 2003, section 3;
+Mikolov et al., "Empirical evaluation and combination of advanced language modeling techniques", Interspeech 2011.)
 """
 
 from __future__ import annotations

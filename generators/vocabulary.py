@@ -24,7 +24,7 @@ from recenv.generators.corpus import Line
 PAD, UNKNOWN, END = "<pad>", "<unk>", "<end>"
 ANY = "any"
 
-_PIECE = re.compile(r"\{[^{}]*\}|\w+(?:['’-]\w+)*|[^\w\s]")
+_PIECE = re.compile(r"\{[^{}]*\}|\w+(?:['’-]\w+)*(?:(?<=s)['’])?|[^\w\s]")
 _CLOSING, _OPENING, _STOPS = frozenset(".,:;!?)”…"), frozenset("“("), frozenset(".!?")
 
 

@@ -21,7 +21,7 @@ from helpers_copy import HELD, TINY, TRAIN, fitted
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import SLOT_COLUMNS
 from recenv.generators.base import Request, make_generator, requests_for
-from recenv.generators.corpus import Line
+from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.quality import novelty, slot_error
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
@@ -60,15 +60,16 @@ def items(n: int = 12) -> list[dict[str, Any]]:
 
 
 def test_slots_are_ordinary_tokens_and_every_line_survives_the_round_trip() -> None:
-    vocabulary = Vocabulary.train(TRAIN)
-    for line in TRAIN:
+    lines = read_corpus().lines
+    vocabulary = Vocabulary.train(lines)
+    for line in lines:
         assert vocabulary.decode([*vocabulary.encode(line.text), vocabulary.end]) == line.text
     for slot in SLOT_COLUMNS:
         ids = vocabulary.encode(f"{{{slot}}}")
         assert len(ids) == 1
         assert vocabulary.tokenizer.decode(ids, skip_special_tokens=True) == f"{{{slot}}}"
     again = Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
-    assert again.to_json() == vocabulary.to_json() == Vocabulary.train(TRAIN).to_json()
+    assert again.to_json() == vocabulary.to_json() == Vocabulary.train(lines).to_json()
     assert "<unk>" in vocabulary.decode(vocabulary.encode("Zyzzyva: {product}."))
 
 
@@ -138,7 +139,7 @@ def test_constraints_hold_on_every_sampled_line(tiny: TransformerGenerator) -> N
         assert not any(c.isnumeric() or c in "$€£%" for text in texts for c in text)
         # A line that fills all its room was cut off; of the others each must name the product.
         cut_off = [t for t in texts if len(tiny.codec.encode(t)) >= TINY.max_tokens]
-        assert len(cut_off) < 30
+        assert len(cut_off) < 40
         assert slot_error([t for t in texts if t not in cut_off], tiny.slots) == 0.0
         if style not in ("price", "discount", "urgency", "social_proof"):
             assert not any(w in text.lower().split() for text in texts for w in ("best", "offer", "popular", "sold"))

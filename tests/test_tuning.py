@@ -15,9 +15,10 @@ pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 import torch
+from helpers_copy import HELD, TRAIN
 
 from recenv.core.errors import InputError
-from recenv.generators.corpus import Line, read_corpus
+from recenv.generators.corpus import Line
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
@@ -27,7 +28,7 @@ from recenv.generators.transformer_sample import sample
 from recenv.generators.tuning import Measured, TuningConfig, judge, own_guard, reinforce_tune, rejection_tune
 from recenv.generators.vocabulary import Condition
 
-LINES = [line for line in read_corpus().lines if line.style in ("plain", "question", "urgency")]
+LINES = [line for line in (*TRAIN, *HELD) if line.style in ("plain", "question", "urgency")]
 FAST = TuningConfig(rounds=1, samples=60, epochs=4, judged=80, batch=24, learning_rate=2e-3)
 
 
