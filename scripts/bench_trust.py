@@ -65,6 +65,8 @@ class TrustConfig:
     """Sessions of each valuation in the true shop."""
     members: int = 6
     """Members of the ensemble at the smallest size."""
+    segment_sd: float = 0.0
+    """Of the fit: how much an item's log odds in a segment may differ where the logs tell nothing; pessimism counts it."""
     pessimism: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Values of pessimism in the sweep."""
     support: tuple[float, ...] = (0.0025, 0.005, 0.01)
@@ -172,7 +174,8 @@ def _cell(config: TrustConfig, size: int, seed: int) -> dict[str, Any]:
         base = Path(folder)
         build(raw, BuildOptions(seed=seed, progress=False)).save(base / "data")
         training = TrainConfig(epochs=15, threads=1)
-        options = FitOptions(seed=seed, members=config.members if smallest else 0, training=training)
+        members, sd = (config.members, config.segment_sd) if smallest else (0, 0.0)
+        options = FitOptions(seed=seed, members=members, segment_sd=sd, training=training)
         world, judge = fit_worlds(base / "data", base / "world", options, progress=False)
     shopper = partial(TrueResponse, truth)
     makers = _policies(world, config, seed) if config.ranking else []
