@@ -66,7 +66,7 @@ class TrustConfig:
     members: int = 6
     """Members of the ensemble at the smallest size."""
     segment_sd: float = 0.0
-    """Of the fit: how much an item's log odds in a segment may differ where the logs tell nothing; pessimism counts it."""
+    """Of the fit: how much an item's log odds in a segment may differ where the logs are silent, for pessimism."""
     pessimism: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Values of pessimism in the sweep."""
     support: tuple[float, ...] = (0.0025, 0.005, 0.01)
