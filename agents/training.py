@@ -13,6 +13,7 @@ from recenv.agents.evaluate import Evaluation, evaluate
 from recenv.agents.intervals import clustered_interval
 from recenv.agents.tracking import Board, RunLog
 from recenv.core.checks import check_seed, check_whole
+from recenv.core.enough import too_few
 from recenv.core.runs import Run
 from recenv.env.options import EnvOptions
 
@@ -150,6 +151,8 @@ def finish(
     board.hparams({"agent": name, "seed": settings.seed, "steps": settings.steps, **settings.config}, metrics)
     board.close()
     about = {"judged_by": judged_by, "episodes": len(result), "users": "validation"}
+    if few := too_few(len(set(judge.start.user_id[result.start_row].tolist()))):
+        about["no_interval"] = few
     run.write_json(EVAL_FILE, {**about, "metrics": metrics, "intervals": _intervals(result, judge)})
     run.finish(agent=name)
 

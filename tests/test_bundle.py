@@ -208,11 +208,11 @@ def test_a_copy_that_cannot_be_rendered_stops_the_export() -> None:
 
 
 def test_runs_export_with_what_they_are_worth(tmp_path: Path) -> None:
-    settings = TrainSettings(steps=10, evaluations=1, episodes=8)
+    settings = TrainSettings(steps=10, evaluations=1, episodes=80)
     path, _ = train("popular", tiny_world_path(), tmp_path / "runs" / "popular-seed0", settings, bar=False)
     result = run(ExportConfig(out=tmp_path / "b", run=path))
     assert result["value"]["from"] == "evaluation"
-    assert result["value"]["episodes"] == 8
+    assert result["value"]["episodes"] == 80
     assert result["value"]["judged_by"] == "training world"
     mean, low, high = result["value"]["intervals"]["gross"]
     assert low < mean < high
