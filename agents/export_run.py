@@ -9,6 +9,7 @@ from recenv.agents.base import entry, load_policy
 from recenv.agents.training import EVAL_FILE, JUDGE_WORLD, POLICY_FOLDER, make_policy
 from recenv.core.artefacts import file_hash, read_json
 from recenv.core.errors import ArtefactError, InputError
+from recenv.core.folders import kind_of, wrong_folder
 from recenv.core.runs import read_run
 from recenv.core.verdict import world_identity
 from recenv.env.options import EnvOptions
@@ -30,6 +31,8 @@ def policy_of_run(run: Path, world: Path | None = None) -> tuple[Policy, World, 
     Raises:
         ArtefactError: the run is incomplete, or the world is not the one trained in.
     """
+    if kind_of(run) == "benchmark":  # which holds settings too
+        raise wrong_folder(run, "run")
     config, manifest = read_run(run)
     if not manifest.get("complete"):
         raise ArtefactError(str(run), "the run did not finish", "Train again.")

@@ -115,5 +115,5 @@ def _wait(url: str, process: subprocess.Popen[str]) -> Any:
 
 
 def test_serving_a_missing_bundle_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="is missing"):
+    with pytest.raises(ArtefactError, match="is no exported bundle: there is no such folder"):
         Recommender.load(tmp_path / "none")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from recenv.core.errors import ArtefactError
+from recenv.core.folders import missing_file
 
 
 def file_hash(path: Path) -> str:
@@ -22,11 +23,11 @@ def file_hash(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from disk; raises ArtefactError where it is missing or not JSON."""
+    """A JSON object from disk; raises ArtefactError where it is missing, which tells of a wrong folder, or not JSON."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtefactError(str(path), "is missing", "Check the path, or make the folder anew") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise missing_file(path) from error
     except (ValueError, OSError) as error:
         raise ArtefactError(str(path), f"cannot be read as JSON ({error})", "Make the folder anew") from error
     if not isinstance(value, dict):

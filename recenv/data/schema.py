@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recenv.core.errors import ArtefactError, InputError
+from recenv.core.folders import missing_file
 from recenv.data.checks import require_fittable, validate
 from recenv.data.columns import (
     COPY_COLUMNS,
@@ -240,8 +241,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
     file = folder / "meta.json"
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtefactError(str(file), "is missing", "Give the folder that `recenv prepare` wrote.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing_file(file) from None
     except (ValueError, OSError) as error:
         raise ArtefactError(str(file), f"cannot be read ({error})", "Run `recenv prepare` again.") from error
     if not isinstance(meta, dict) or (missing := sorted(set(META_DEFAULTS) - set(meta))):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.core.errors import ArtefactError
+from recenv.core.folders import wrong_folder
 from recenv.state import Floats, Ints
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def load_world(path: str | Path | None) -> World:
     folder = Path(tiny_world_path() if path is None else path).resolve()
     card = folder / "world.json"
     if not card.is_file():
-        raise ArtefactError(
-            str(folder if path is None else path), "is no world (it has no world.json)", "Make one with `recenv fit`."
-        )
+        raise wrong_folder(folder if path is None else path, "world")
     key = (str(folder), card.stat().st_mtime_ns)
     if key not in _WORLDS:
         _WORLDS[key] = World.load(folder)

@@ -28,6 +28,7 @@ from safetensors.numpy import load_file
 from recenv.core.artefacts import check_version, file_hash, manifest_hash, read_json, verify_hashes
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import ArtefactError, InputError
+from recenv.core.folders import kind_of, wrong_folder
 from recenv.observation import FEATURE_BOUND, SESSION_FEATURES, bounds, layout
 from recenv.serving.choice import RULES
 from recenv.state import KINDS, MAX_AGE, MAX_COUNT, StateSpec
@@ -129,6 +130,8 @@ class Bundle:
                 observation is another, or the graph decides otherwise than when it was exported.
         """
         folder = Path(path)
+        if kind_of(folder) in ("run", "benchmark"):  # which hold a manifest too
+            raise wrong_folder(folder, "bundle")
         manifest = read_json(folder / MANIFEST)
         check_version(folder / MANIFEST, manifest, SCHEMA_VERSION)
         if manifest.get("manifest_hash") != manifest_hash(manifest):
