@@ -279,8 +279,8 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
     trained, judging = load_world(world), load_world(judge)
     env = settings.training.env.resolve(trained)
     return {
-        "world": trained.meta["name"],
-        "judge": judging.meta["name"],
+        "world": Path(world).resolve().name,
+        "judge": Path(judge).resolve().name,
         "candidates": env.candidates,
         "objective": env.reward,
         "env": asdict(env),

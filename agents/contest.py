@@ -81,7 +81,9 @@ def _check_worlds(world: str | Path, judge: str | Path) -> None:
 
 
 def _fidelity(world: str | Path) -> list[str]:
-    return summary_lines(world) if (Path(world) / REPORT).is_file() else [verdict_of(world)]
+    """The figures behind the verdict, which stands at the head of the report."""
+    figures = summary_lines(world)[1:] if (Path(world) / REPORT).is_file() else []
+    return [f"figures behind the verdict on {Path(world).resolve().name}:", *figures] if figures else []
 
 
 def _most_shown(result: dict[str, Any], scores: list[Scores], judge: World) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ def header_lines(result: dict[str, Any]) -> list[str]:
         f"Reward trained for: {result['objective']}. Values are expected reward a session under the judge's response "
         "model: gross counts every response, incremental only what showing adds.",
     ]
-    lines += outer_lines(result)
+    lines += [*name_lines(result), *outer_lines(result)]
     if result["candidates"] == "all":
         lines.append(
             "Candidates: ALL items, shown as the world's reference treatment says. This is extrapolation: most of what "
@@ -114,6 +114,16 @@ def interval_words(result: dict[str, Any]) -> str:
     )
 
 
+def name_lines(result: dict[str, Any]) -> list[str]:
+    """What a policy's name in the table means where it could be misread."""
+    if not any(str(row["agent"]).startswith("dqn-0") for row in result["rows"]):
+        return []
+    return [
+        "dqn-0: the agent `dqn` with discount 0, which does not look ahead. The 0 is its discount, no seed: each row "
+        "is the mean over all seeds, whose runs are runs/NAME-seedK."
+    ]
+
+
 def outer_lines(result: dict[str, Any]) -> list[str]:
     """What the intervals leave out, or hold beside the above."""
     outer = result.get("outer")
@@ -135,8 +145,9 @@ def outer_lines(result: dict[str, Any]) -> list[str]:
 
 
 def assumed_lines(result: dict[str, Any]) -> list[str]:
-    """What these values rest on without having been learned."""
-    return [line.rstrip(".") for line in result["assumed"]]
+    """What these values rest on without having been learned; the effect of copy stands in the header."""
+    told = [line for line in result["assumed"] if not (result["copies"] and line.startswith("copy effect"))]
+    return [line.rstrip(".") for line in told]
 
 
 def gain_lines(result: dict[str, Any]) -> list[str]:
@@ -170,9 +181,13 @@ def markdown(result: dict[str, Any]) -> str:
     for line in gain_lines(result):
         lines += [line, ""]
     lines += markdown_lines(result.get("most_shown", []))
-    lines += ["Assumed, not learned:", "", *(f"- {line}" for line in assumed_lines(result)), ""]
+    lines += [f"{_assumed_head(result)}:", "", *(f"- {line}" for line in assumed_lines(result)), ""]
     lines += [*result.get("fidelity", []), ""]
     return "\n".join(lines)
+
+
+def _assumed_head(result: dict[str, Any]) -> str:
+    return "Assumed, not learned" + (", beside the effect of copy (above)" if result["copies"] else "")
 
 
 def page(result: dict[str, Any], images: Sequence[str], samples: dict[str, list[str]]) -> str:
@@ -196,6 +211,7 @@ def page(result: dict[str, Any], images: Sequence[str], samples: dict[str, list[
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n{gains}'
         + page_part(result.get("most_shown", []))
         + "\n".join(images)
-        + f"\n<h2>Assumed, not learned</h2>\n<ul>{assumed}</ul>\n<h2>Fidelity</h2>\n<pre>{fidelity}</pre>\n"
+        + f"\n<h2>{_assumed_head(result)}</h2>\n<ul>{assumed}</ul>\n"
+        + (f"<h2>Fidelity</h2>\n<pre>{fidelity}</pre>\n" if fidelity else "")
         + f"<h2>Sample sessions</h2>\n{texts}</body></html>\n"
     )

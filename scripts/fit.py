@@ -9,7 +9,7 @@ from typing import Any, Literal
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.train import TrainConfig
 from recenv.trust.summary import summary_lines
-from recenv.world import judge_path
+from recenv.world import World, judge_path
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def run(config: FitConfig) -> dict[str, Any]:
     world, judge = fit_worlds(config.data, config.out, options)
     print(world.describe())
     lines = summary_lines(config.out)
-    print("\n".join(lines))
+    print("\n".join([lines[0], _rows_told(world, judge), *lines[1:]]))
     return {
         "world": str(config.out),
         "judge": str(judge_path(config.out)),
@@ -76,6 +76,15 @@ def run(config: FitConfig) -> dict[str, Any]:
         "users": [world.meta["users"], judge.meta["users"]],
         "fidelity": lines,
     }
+
+
+def _rows_told(world: World, judge: World) -> str:
+    """Why the rows below are fewer than those that `recenv prepare` counted."""
+    told = (
+        f"  rows: what was shown to this world's {world.meta['users']:,} users ({judge.meta['users']:,} others are the "
+        "judge's) in the validation slice, and what could have been; their own acts are no rows here"
+    )
+    return told + ("; of purchase, what was clicked" if {"click", "purchase"} <= set(world.responses) else "")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,8 @@ def summary(out: Path, meta: dict[str, Any]) -> list[str]:
     counts = meta["counts"]
     lines = [
         f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['sessions']:,} sessions",
-        f"  {counts['rows']:,} rows: " + ", ".join(f"{name} {counts[name]:,}" for name in SPLITS),
+        f"  {counts['rows']:,} rows (things shown or on offer, and users' own acts): "
+        + ", ".join(f"{name} {counts[name]:,}" for name in SPLITS),
         f"  exposure {meta['exposure']}, propensity {meta['propensity']}, responses {meta['responses']}",
     ]
     aside = sum(meta["quarantined"].values())

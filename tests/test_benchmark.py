@@ -19,7 +19,7 @@ from recenv.agents.contest import benchmark
 from recenv.agents.evaluate import Evaluation
 from recenv.agents.intervals import Interval, clustered_interval, t_interval, wider
 from recenv.agents.jobs import Contestant, JobResult
-from recenv.agents.report import cells, gain_lines, interval_text, interval_words, outer_lines
+from recenv.agents.report import cells, gain_lines, interval_text, interval_words, name_lines, outer_lines
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
 from recenv.core.runs import read_progress, read_run
@@ -198,6 +198,27 @@ def test_benchmark_says_what_is_assumed(result: tuple[Path, dict[str, Any]]) -> 
     assert page.count("data:image/png;base64,") >= 4
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_worlds_are_called_by_their_folders_and_nothing_is_said_twice(
+    worlds: tuple[Path, Path], result: tuple[Path, dict[str, Any]]
+) -> None:
+    out, found = result
+    assert (found["world"], found["judge"]) == ("w", "w-judge")
+    assert World.load(worlds[0]).meta["name"] != "w", "as in a world with copy, which keeps the name of its first"
+    text = (out / "benchmark.md").read_text()
+    assert "Agents trained in world w, judged in w-judge" in text
+    lines = [line for line in text.splitlines() if line and not line.startswith("|")]
+    assert len(lines) == len(set(lines))
+    assert not any("copy effect" in line for line in lines), "the header says it"
+    assert any("Effect of copy:" in line for line in lines)
+
+
+def test_a_name_that_looks_like_a_seed_is_explained() -> None:
+    (told,) = name_lines({"rows": [{"agent": "dqn-0 (lr=1)"}, {"agent": "logged"}]})
+    assert "does not look ahead" in told
+    assert "no seed" in told
+    assert name_lines({"rows": [{"agent": "dqn"}, {"agent": "logged"}]}) == []
 
 
 def test_benchmark_keeps_one_tensorboard_run_a_policy_and_seed(result: tuple[Path, dict[str, Any]]) -> None:

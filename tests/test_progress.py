@@ -71,7 +71,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_every_bar_comes_from_one_place() -> None:
     found = []
-    for folder in ("recenv", "agents", "scripts"):
+    for folder in ("recenv", "agents", "generators", "scripts"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

@@ -73,7 +73,7 @@ def _check_world(folder: Path, table: dict[str, Any], world: World) -> None:
     if "identity" in trained and world.path is not None:
         same = trained["identity"] == identity(read_json(world.path / CARD))
     else:
-        same = table.get("world") == world.meta["name"]
+        same = table.get("world") in (world.meta["name"], None if world.path is None else world.path.resolve().name)
     if not same:
         what = f"was made with another world ({table.get('world')!r}) than {world.meta['name']!r}"
         raise InputError(str(folder), what, "Give a benchmark of this world")
