@@ -49,8 +49,8 @@ class TransformerConfig:
     patience: int = 5
     slack: float = 0.25
     average: float = 0.98
-    pool: int = 240
-    blocks: int = 3
+    pool: int = 600
+    blocks: int = 2
     ngram_share: float | None = None
     unseen: int = 0
     max_tokens: int = 28
