@@ -22,7 +22,7 @@ from recenv.serving.bundle import Bundle
 from recenv.world import World
 
 FILES = {
-    "data": ("meta.json", "events.parquet"),
+    "data": ("meta.json", "items.parquet"),
     "benchmark": ("benchmark.json", "config.json", "manifest.json"),
     "bundle": ("manifest.json", "policy.onnx"),
     "logs": ("mapping.json", "events.csv"),

@@ -31,7 +31,7 @@ KINDS = {
         "Give a folder that `recenv train` wrote, or one of runs/ in a benchmark's: runs/shop/runs/dqn-seed0 say.",
     ),
     "data": Kind(
-        ("meta.json", "events.parquet"), "folder of prepared data", "Give the folder that `recenv prepare` wrote."
+        ("meta.json", "items.parquet"), "folder of prepared data", "Give the folder that `recenv prepare` wrote."
     ),
     "policy": Kind(("policy.json",), "policy, a part of a run", "Give a folder that a policy was saved in."),
     "logs": Kind(("mapping.json",), "folder of raw logs", "Give the folder with mapping.json and the logs."),
