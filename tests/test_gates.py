@@ -15,6 +15,7 @@ from recenv.trust import gates
 from recenv.trust.gate_base import FAIL, NOT_ENOUGH, NOT_MEASURED, PASS, QUESTIONS, REQUIRED, Gate, judge, overall
 from recenv.trust.gate_faults import FAULTS, Case
 from recenv.trust.gate_policies import JudgeError, freedom
+from recenv.trust.slices import SessionStats
 from recenv.trust.tolerances import Tolerances
 
 TOL = Tolerances()
@@ -241,3 +242,15 @@ def test_few_draws_give_wide_limits() -> None:
     assert nu[0] == pytest.approx(625 / (81 / 4))
     with pytest.raises(InputError, match="degrees of freedom"):
         gates.exploitation("dqn", (1.0, 0.0), (0.9, se, 0), TOL)
+
+
+@pytest.mark.parametrize(("responses", "verdict"), [(1, NOT_ENOUGH), (600, FAIL)])
+def test_a_share_of_next_to_no_responses_decides_nothing(responses: int, verdict: str) -> None:
+    """One logged click stands in one category: no roll-out can have that mix, and none is wrong for it."""
+    n = 1000
+    clicked = (np.arange(n) < responses).astype(np.float64)
+    real = {"responses": clicked, "category_tea": np.ones(n)}
+    drawn = np.random.default_rng(0).permutation(clicked) if responses > 1 else (np.arange(n) < 5).astype(np.float64)
+    simulated = {"responses": drawn, "category_tea": 0.3 + 0.1 * np.random.default_rng(1).standard_normal(n)}
+    gate = gates.rollout(SessionStats(real, np.arange(n), simulated, np.arange(n)), Tolerances())
+    assert gate.verdict == verdict

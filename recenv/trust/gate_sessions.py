@@ -44,9 +44,13 @@ class _Sides:
         return None
 
     def rare(self, name: str, tol: Tolerances) -> bool:
-        """Whether a statistic counts responses, and one side has fewer than the floor of them."""
-        counts = name == "responses" or name.startswith("responses_")
-        return counts and min(x[name].sum() for x in (self.stats.real, self.stats.simulated)) < tol.floor_positives
+        """Whether a statistic counts responses, or is a share of them, and one side has fewer than the floor of them."""
+        share = name == "repeat_share" or name.startswith("category_")
+        counted = "responses" if share else name
+        if counted != "responses" and not counted.startswith("responses_"):
+            return False
+        sides = (self.stats.real, self.stats.simulated)
+        return counted in sides[0] and min(float(x[counted].sum()) for x in sides) < tol.floor_positives
 
 
 def _variance(sides: _Sides, side: int, name: str) -> tuple[float, Floats]:

@@ -82,8 +82,8 @@ class PredictionSlice:
 class SessionStats:
     """Statistics of sessions in the log and of sessions simulated under the same (logged) policy.
 
-    Names: "length" (slots), "responses" (basket size), "repeat_share", "category_<k>" (share of the session's
-    exposures), "drift_<step>_<feature>" (a state feature at that step; NaN where the session was over before).
+    Names: "length" (slots), "responses" (basket size), "repeat_share", "category_<k>" (shares of responses),
+    "drift_<step>_<feature>" (a state feature at that step; NaN where the session was over before).
 
     Args:
         real: name -> (n,) float64. real_user: (n,) int. simulated: name -> (m,) float64. simulated_user: (m,) int, in
