@@ -44,7 +44,7 @@ class _Sides:
         return None
 
     def rare(self, name: str, tol: Tolerances) -> bool:
-        """Whether a statistic counts responses, or is a share of them, and one side has fewer than the floor of them."""
+        """Whether a statistic counts responses, or is a share of them, and a side has fewer than the floor of them."""
         share = name == "repeat_share" or name.startswith("category_")
         counted = "responses" if share else name
         if counted != "responses" and not counted.startswith("responses_"):
