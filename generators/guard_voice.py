@@ -20,6 +20,15 @@ _EMAIL = re.compile(r"\S+@\S+\.\w+")
 _PHONE = re.compile(r"\+?\d(?:[\s().-]?\d){6,}")
 _CAPITALISED = re.compile(r"(?<![\w'’])[A-Z][a-zà-ž]+(?=['’]s\b|\b)")
 
+_LABELS = {"size": ("size",), "price": ("price", "was_price"), "brand": ("brand",), "category": ("category",)}
+"""Word that names a fact -> slots that may stand right behind it."""
+_LABELLED = re.compile(
+    rf"(?:^|[.?!;] )(?:(?:the|its|your|our) )?(?P<label>{'|'.join(_LABELS)})(?:: | is | of | )"
+    r"\{(?P<slot>size|price|was_price|brand|category)\}",
+    re.IGNORECASE,
+)
+"""At the beginning of a sentence alone: "Name, size, price: {size}, {price}" is a list."""
+
 
 def voice_reasons(text: str) -> list[str]:
     """`capitals` (a word in capitals, or some inside it), `exclamation` (more than one), `marks` ("?!", "....")."""
@@ -45,9 +54,11 @@ def markup_reasons(text: str) -> list[str]:
 
 
 def slot_reasons(text: str) -> list[str]:
-    """`no_product` (no `{product}` in it) and `repeated_slot:NAME`."""
+    """`no_product` (no `{product}` in it), `repeated_slot:NAME`, `mislabelled:NAME` ("Size: {price}")."""
     missing = [] if "{product}" in text else ["no_product"]
-    return missing + [f"repeated_slot:{s}" for s in slots(text) if text.count(f"{{{s}}}") > 1]
+    twice = [f"repeated_slot:{s}" for s in slots(text) if text.count(f"{{{s}}}") > 1]
+    labelled = ((m["label"].lower(), m["slot"]) for m in _LABELLED.finditer(text))
+    return missing + twice + [f"mislabelled:{slot}" for label, slot in labelled if slot not in _LABELS[label]]
 
 
 def personal_reasons(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -60,6 +61,10 @@ def _run(command: str, words: list[str]) -> int:
             raise
         print(f"recenv {command}: {error.name} is not installed. Run `pip install 'recenv[all]'`.", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); what is left goes nowhere, and without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except OSError as error:
         print(f"recenv {command}: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
         return BAD_INPUT

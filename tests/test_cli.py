@@ -106,3 +106,13 @@ def test_every_script_runs_by_its_path(path: Path) -> None:
     tail = path.read_text(encoding="utf-8").rsplit('if __name__ == "__main__":', 1)
     assert len(tail) == 2
     assert "run(" in tail[1] or "main(" in tail[1]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "recenv.scripts.cli", "evaluate", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(120) == 0
