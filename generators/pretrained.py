@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from recenv.core.errors import InputError
+from recenv.core.progress import Bar
+from recenv.core.progress import bar as progress_bar
 from recenv.generators.base import Request, Variant
 from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.pretrained_checkpoint import add_slot_rows, plain_config, read_checkpoint, tables, with_lora
@@ -25,7 +26,7 @@ from recenv.generators.pretrained_codec import PretrainedCodec
 from recenv.generators.pretrained_config import PretrainedConfig
 from recenv.generators.pretrained_prompt import after_prompt, prompted_logs
 from recenv.generators.torch_session import torch_session
-from recenv.generators.transformer import TransformerGenerator
+from recenv.generators.transformer import SHARPER, TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import Codec
 from recenv.generators.transformer_files import load_weights, read_settings
@@ -65,7 +66,7 @@ class PretrainedGenerator(TransformerGenerator):
         self.pretrained = pretrained or PretrainedConfig()
         # Each line carries the checkpoint and its tuning where other generators have their name.
         self.name = self.pretrained.provenance if self.pretrained.checkpoint else "pretrained"
-        self._bar: tqdm[Request] | None = None
+        self._bar: Bar | None = None
 
     @cached_property
     def source(self) -> str:
@@ -99,11 +100,12 @@ class PretrainedGenerator(TransformerGenerator):
     def generate(self, requests: Sequence[Request], n: int, seed: int, temperature: float = 1.0) -> list[Variant]:
         """See `TransformerGenerator.generate`; a bar shows products done and lines written, which takes the time."""
         made = super().generate([], n, seed, temperature)
-        with tqdm(requests, desc="copy", unit="product", disable=len(requests) < 2) as bar:
+        with progress_bar("copy", len(requests), "product", show=len(requests) > 1) as bar:
             self._bar = bar
             try:
-                for request in bar:
+                for request in requests:
                     made += super().generate([request], n, seed, temperature)
+                    bar.update()
             finally:
                 self._bar = None
         return made
@@ -112,8 +114,8 @@ class PretrainedGenerator(TransformerGenerator):
         """See `TransformerGenerator.pool`."""
         found = super().pool(key)
         if self._bar is not None:
-            self._bar.set_postfix(pools=len(self._pools), lines=sum(map(len, self._pools.values())), refresh=False)
-            self._bar.refresh()
+            self._bar.set_postfix(pools=len(self._pools), lines=sum(map(len, self._pools.values())))
+            self._bar.update(0)
         return found
 
     def offered(self, text: str, ended: bool, plan: Plan) -> bool:
@@ -157,6 +159,11 @@ class PretrainedGenerator(TransformerGenerator):
         tuned = with_lora(model, self.pretrained, sorted(codec.slots.values()))
         history = fit_model(tuned, lines, held, codec, self.config, seed, progress, alike=True)
         return tuned.merge_and_unload(), history
+
+    def _settle(self, model: PreTrainedModel, codec: Codec, lines: Sequence[Line]) -> None:
+        super()._settle(model, codec, lines)
+        # Nothing but the guard looks at the words of a model that knows all of English: its tail is not offered.
+        self._sharp = SHARPER
 
     def _sample(self, plan: Plan, count: int, temperature: float, constrained: bool) -> list[tuple[str, bool]]:
         """As in `TransformerGenerator`; the prompt, which all lines of a pool share, is read once."""

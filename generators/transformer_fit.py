@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from recenv.core.errors import InputError
+from recenv.core.progress import Bar
+from recenv.core.progress import bar as progress_bar
 from recenv.generators.corpus import Line
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import IGNORED, Batch, Codec, Examples
@@ -122,7 +123,7 @@ def fit_model(
     mean = [p.detach().clone() for p in trained]
     best, kept, since, history = math.inf, mean, 0, list[dict[str, float]]()
     step, steps = 0, -(-len(examples.lines) // config.batch)
-    with tqdm(total=config.epochs * steps, desc="maximum likelihood", unit="step", disable=not progress) as bar:
+    with progress_bar("maximum likelihood", config.epochs * steps, show=progress) as bar:
         for epoch in range(config.epochs):
             batches = _batches(examples, config.batch, noise, alike)
             loss, step = _epoch(model, examples, optimiser, mean, noise, config, step, batches, bar)
@@ -153,7 +154,7 @@ def _epoch(
     config: TransformerConfig,
     step: int,
     batches: Sequence[NDArray[np.int64]],
-    bar: tqdm[Any],
+    bar: Bar,
 ) -> tuple[float, int]:
     model.train()
     losses = []
