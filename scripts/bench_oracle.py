@@ -160,7 +160,7 @@ def markdown(result: dict[str, Any]) -> str:
         cells.append(_spread(accuracy) if accuracy else "")
         cells += [str(sum(r[name] for r in reports)) for name in ("non_finite", "divergences", "rollbacks")]
         rows.append(f"| {arm} | {' | '.join(cells)} |")
-    return "\n".join([*rows, "", *_paired(seeds), "", *_sweep(seeds)]) + "\n"
+    return "\n".join([*rows, "", *_paired(seeds), "", *_cooled(result["seeds"]), "", *_sweep(seeds)]) + "\n"
 
 
 def _paired(seeds: list[dict[str, Any]]) -> list[str]:
@@ -176,6 +176,28 @@ def _paired(seeds: list[dict[str, Any]]) -> list[str]:
                 cells.append(f"{mean:+.3f}" + ("" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"))
             each = ", ".join(f"{x:+.3f}" for x in apart["oracle_nll"])
             rows.append(f"| {arm} less {other} | {' | '.join(cells)} | {each} |")
+    return rows
+
+
+def cooled(arm: dict[str, Any], held_out: float) -> float:
+    """Oracle NLL of an arm at the temperature of at most 1 at which its held-out loss is `held_out` (between those of
+    the sweep: on a line); NaN where the sweep does not reach it."""
+    points = sorted((w["validation_nll"], w["oracle_nll"]) for t, w in arm["sweep"].items() if float(t) <= 1.0)
+    losses, nlls = zip(*points, strict=True)
+    return float(np.interp(held_out, losses, nlls, left=np.nan, right=np.nan))
+
+
+def _cooled(seeds: dict[str, dict[str, Any]]) -> list[str]:
+    """Table: the GAN's last step beside each MLE, cooled until it loses as much on held-out lines."""
+    rows = [
+        f"| seed | last step of | held-out NLL | its oracle NLL | {STOPPED}, cooled | {LONGER}, cooled |",
+        "|---" * 6 + "|",
+    ]
+    for seed, arms in seeds.items():
+        for arm in (name for name in arms if name.startswith("GAN")):
+            held, own = arms[arm]["last_validation_nll"], arms[arm]["last_oracle_nll"]
+            others = " | ".join(f"{cooled(arms[other], held):.3f}" for other in (STOPPED, LONGER))
+            rows.append(f"| {seed} | {arm} | {held:.3f} | {own:.3f} | {others} |")
     return rows
 
 

@@ -296,3 +296,40 @@ def test_differences_are_paired_by_seed() -> None:
     row = paired(seeds)[-1]
     assert row.startswith("| GAN, gumbel | +1.000 [+1.000, +1.000] |")
     assert row.count("+0.250") == 3 * len(MEASURES)
+
+
+def test_an_arm_is_cooled_to_a_held_out_loss_and_the_sharpest_check_is_found() -> None:
+    from recenv.scripts.bench_oracle import cooled, sharper
+
+    losses = {"0.8": (4.4, 4.0), "1.0": (4.0, 5.0), "1.2": (4.2, 6.0)}
+    arm = {"sweep": {t: {"validation_nll": v, "oracle_nll": o} for t, (v, o) in losses.items()}}
+    assert cooled(arm, 4.1) == pytest.approx(4.75)
+    assert math.isnan(cooled(arm, 3.9))
+    rows = [(4.0, 4.5, 5.0), (4.1, 4.2, 4.7), (4.5, 4.1, 4.6)]
+    history = [{"validation_nll": v, "reference_nll": r, "oracle_nll": o} for v, r, o in rows]
+    assert sharper({"history": history}) == 4.7
+
+
+def test_the_oracle_study_keeps_its_settings_and_chooses_every_arm_by_one_score(tmp_path: Path) -> None:
+    from recenv.scripts.bench_oracle import BenchOracleConfig, run
+
+    config = BenchOracleConfig(
+        tmp_path / "o",
+        (0,),
+        vocabulary=20,
+        length=4,
+        lines=80,
+        mle_steps=2,
+        steps=1,
+        samples=40,
+        temperatures=(0.8, 1.0),
+    )
+    run(config)
+    found = json.loads((tmp_path / "o" / "oracle.json").read_text())
+    assert (found["config"]["lines"], found["config"]["temperatures"]) == (80, [0.8, 1.0])
+    for arm in found["seeds"]["0"].values():
+        report = arm["report"]
+        assert report["best_score"] == max(row["score"] for row in report["history"])
+        for row in report["history"]:
+            assert row["score"] == pytest.approx(row["entropy"] - row["reference_nll"] - row["validation_nll"])
+    assert "MLE, equal CPU, cooled" in (tmp_path / "o" / "oracle.md").read_text()
