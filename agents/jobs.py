@@ -133,9 +133,14 @@ def run_job(job: Job) -> JobResult:
 def pessimistic_value(
     policy: Policy, world: World, env: EnvOptions, episodes: int, seed: int, envs: int
 ) -> dict[str, float]:
-    """Term -> mean value of a session in the training world under `PESSIMISM`; empty where it has no members."""
+    """Term -> mean value of a session in the training world under `PESSIMISM`; empty where it has no members.
+
+    By what members disagree on alone: what is assumed to be open by segment (`World.segment_variance`) is no estimate
+    of the model's error, and at one standard deviation it would leave next to nothing of any policy.
+    """
     if not world.members:
         return {}
+    world = replace(world, segment_variance=None, path=None)
     totals = evaluate(policy, world, replace(validation(env), pessimism=PESSIMISM), episodes, seed, envs).totals
     return {term: float(totals[term].mean()) for term in ("gross", "incremental") if term in totals}
 

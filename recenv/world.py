@@ -132,6 +132,11 @@ class World:
         """What the members' standard deviation of `head` is multiplied by to have the size of the model's error."""
         return float(self.meta.get("disagreement", {}).get(head, {}).get("scale", 1.0))
 
+    @property
+    def open_by_segment(self) -> bool:
+        """Whether pessimism counts what is assumed to be open of an item in a segment (`recenv fit --segment-sd`)."""
+        return self.segment_variance is not None
+
     def open_variance(self, head: str) -> NDArray[np.float32] | None:
         """(n_segments, n_items) `segment_variance` of a head; None where there is none."""
         if self.segment_variance is None:
@@ -196,7 +201,11 @@ class World:
             return []
         scales = (f"{head} {self.disagreement_scale(head):.2f}" for head in self.response.heads if head != "leave")
         told = f"ensemble: {len(self.members)} members, refitted on bootstraps of users"
-        return [f"{told}; their disagreement counts {', '.join(scales)} times, by held-out error"]
+        lines = [f"{told}; their disagreement counts {', '.join(scales)} times, by held-out error"]
+        if self.open_by_segment:
+            sd = self.meta["segment_sd"]
+            lines.append(f"for pessimism, assumed: log odds of an item in a segment differ by +- {sd:g}")
+        return lines
 
     def save(self, path: str | Path) -> Path:
         """Write the world into a new folder; same world, same bytes.
@@ -217,6 +226,8 @@ class World:
         write_tensors(folder / "response.safetensors", arrays)
         np.savez_compressed(folder / "start_states.npz", allow_pickle=False, **self.start.to_arrays())
         files = FILES
+        if self.open_by_segment and not self.members:
+            raise InputError("world.segment_variance", "no members beside it", "Pessimism needs both, or neither")
         if self.members:
             files = (*FILES, MEMBERS)
             parts = {f"{k}.{n}": a for k, m in enumerate(self.members) for n, a in m.to_arrays().items()}

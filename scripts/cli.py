@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "DemoConfig", "all of it on real data"),
     "check": ("check", "CheckConfig", "does an environment keep the rules?"),
 }
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+DONE, BAD_INPUT, INTERRUPTED, UNHEARD = 0, 2, 130, 141
 
 
 def usage() -> str:
@@ -61,11 +62,9 @@ def _run(command: str, words: list[str]) -> int:
             raise
         print(f"recenv {command}: {error.name} is not installed. Run `pip install 'recenv[all]'`.", file=sys.stderr)
         return BAD_INPUT
-    except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`); what is left goes nowhere, and without a word.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _output_closed():
+            return UNHEARD
         print(f"recenv {command}: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -75,6 +74,16 @@ def _run(command: str, words: list[str]) -> int:
     if as_json:
         print(json.dumps(result, sort_keys=True, allow_nan=False))
     return code
+
+
+def _output_closed() -> bool:
+    """Whether whoever read our output has seen enough (`| head`); what is left then goes nowhere, without a word."""
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)
+    closed = any(event & select.POLLERR for _, event in pipe.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
 
 
 def _call(command: str, words: list[str]) -> dict[str, Any]:

@@ -41,8 +41,9 @@ class FitConfig:
     intervals of `recenv benchmark` (2 to 9 work, with a caution); 0, the quickest, leaves the judge's own error out of
     every interval."""
     segment_sd: float = 0.0
-    """For `pessimism` over a targeted log: an item may do worse in a segment to which it was hardly shown, by this much
-    (standard deviation of its log odds before the logs speak; assumed; 2.5 is a usual choice). Needs members."""
+    """For `pessimism`: an item may do worse in a segment to which it was hardly shown, by this much (standard deviation
+    of its log odds before the logs speak; assumed). Measured: 2.5 with a pessimism of .25; keep the pessimism below
+    1 / this, or what was never shown is worth nothing. Needs members."""
     threads: int = 1
     """Torch threads; results repeat for a fixed number. Two threads on busy cores are slower than one."""
 

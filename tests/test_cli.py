@@ -108,11 +108,11 @@ def test_every_script_runs_by_its_path(path: Path) -> None:
     assert "run(" in tail[1] or "main(" in tail[1]
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_reader_that_has_seen_enough_gets_no_word_and_a_code_of_its_own() -> None:
     command = [sys.executable, "-m", "recenv.scripts.cli", "evaluate", "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(120) == 0
+        assert process.wait(120) == 141

@@ -16,7 +16,7 @@ import recenv.response.disagreement as dis
 from recenv.agents.benchmark import BenchmarkSettings
 from recenv.agents.contest import benchmark
 from recenv.agents.intervals import Interval, t_interval, with_outer
-from recenv.agents.jobs import Contestant, masked_alike
+from recenv.agents.jobs import Contestant, masked_alike, pessimistic_value
 from recenv.agents.training import TrainSettings, make_policy, validation
 from recenv.core.errors import ArtefactError, InputError, UnsupportedError
 from recenv.env.options import EnvOptions
@@ -225,7 +225,7 @@ def with_variance(world: World) -> World:
     """The world with something left open of every item in every segment."""
     shape = (*world.logged_rates.shape, len(world.response.heads))
     variance = np.random.default_rng(7).uniform(0.2, 5.0, shape).astype(np.float32)
-    return replace(world, segment_variance=variance)
+    return replace(world, segment_variance=variance, meta=world.meta | {"segment_sd": 2.5})
 
 
 def test_pessimism_counts_what_the_logs_leave_open_of_an_item_in_a_segment(tmp_path: Path) -> None:
@@ -245,6 +245,17 @@ def test_pessimism_counts_what_the_logs_leave_open_of_an_item_in_a_segment(tmp_p
     np.testing.assert_allclose(lowered, np.maximum(main - 0.4 * sd, 0), atol=1e-6)
     assert "segment_variance" not in world.with_response(world.members[0])._catalogue_arrays()
     assert world.with_response(world.members[0]).segment_variance is None
+    with pytest.raises(InputError, match="no members"):
+        replace(world, members=()).save(tmp_path / "w2")
+
+
+def test_the_pessimistic_value_is_by_what_members_disagree_on() -> None:
+    """An assumed spread is no estimate of the model's error, and would leave nothing of any policy."""
+    plain = with_members(small_world(copies=0))
+    env = EnvOptions(candidates="all")
+    policy = make_policy("popular", plain, env, {}, 0)
+    values = [pessimistic_value(policy, world, env, 8, 3, 4) for world in (plain, with_variance(plain))]
+    assert values[0] == values[1] != {}
 
 
 def test_the_variance_of_an_item_in_a_segment_falls_with_what_was_shown_there() -> None:

@@ -254,3 +254,21 @@ def test_a_share_of_next_to_no_responses_decides_nothing(responses: int, verdict
     simulated = {"responses": drawn, "category_tea": 0.3 + 0.1 * np.random.default_rng(1).standard_normal(n)}
     gate = gates.rollout(SessionStats(real, np.arange(n), simulated, np.arange(n)), Tolerances())
     assert gate.verdict == verdict
+
+
+@pytest.mark.parametrize(("simulated", "verdict"), [(0, FAIL), (25, FAIL), (2400, PASS)])
+def test_a_simulator_in_which_hardly_anybody_responds_fails(simulated: int, verdict: str) -> None:
+    n = 6000
+    count = {"responses": (np.arange(n) < 2500).astype(np.float64)}
+    drawn = {"responses": np.random.default_rng(0).permutation(np.arange(n) < simulated).astype(np.float64)}
+    gate = gates.rollout(SessionStats(count, np.arange(n), drawn, np.arange(n)), Tolerances())
+    assert gate.verdict == verdict
+
+
+@pytest.mark.parametrize(("responses", "verdict"), [(5, NOT_ENOUGH), (600, FAIL)])
+def test_sessions_without_responses_are_no_proof_of_likeness(responses: int, verdict: str) -> None:
+    n = 1000
+    real = (np.arange(n) < responses).astype(np.float64)[:, None]
+    fake = np.zeros((n, 1))
+    gate = gates.two_sample(real, fake, np.arange(n), np.arange(n), Tolerances(), ("responses",))
+    assert gate.verdict == verdict

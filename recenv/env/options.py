@@ -53,8 +53,9 @@ class EnvOptions:
         seconds_per_slot: seconds by which the clock moves after each slot. None: as the world declares.
         leave: whether users leave by the `model` or `never`. None: by the model where the logs tell.
         exclude: ids of items that are never shown (a business rule).
-        pessimism: k, so many of the ensemble's calibrated standard deviations are taken off every probability of a
-            response to what is shown (0 at least); 0: off. Needs a world fitted with members.
+        pessimism: k, so many standard deviations are taken off every probability of a response to what is shown: the
+            ensemble's calibrated one, and in a world fitted with `segment_sd` what that assumes to be open by segment
+            (then keep k below 1 / segment_sd: above it what was never shown has probability 0). 0: off. Needs members.
         support: items whose probability under the logged policy, for the user's segment among what is on offer, is
             below this are masked; 0: off.
     """
@@ -158,7 +159,8 @@ def assumptions(options: EnvOptions, world: World) -> list[str]:
     if world.frailty and shares_effect(options) and (options.horizon or world.horizon_default) > 1:
         told += [line for line in (LATER_SLOTS,) if line not in world.meta["assumed"]]
     if options.pessimism:
-        told.append(f"pessimism {options.pessimism:g}: responses lowered by the ensemble's disagreement, not estimates")
+        by = "the ensemble's disagreement" + (" and an assumed spread by segment" if world.open_by_segment else "")
+        told.append(f"pessimism {options.pessimism:g}: responses lowered by {by}, not estimates")
     if options.support:
         told.append(f"items with a logged probability below {options.support:g} are masked")
     if options.leave == "model":

@@ -80,7 +80,8 @@ def lower(
 ) -> Floats:
     """(...,) float32: max(0, x - k sd), sd^2 = (scale sd_members(x))^2 + v (p (1 - p) unit)^2, p = x / unit.
 
-    The second term is the delta method for p = sigmoid(logit), whose logit the logs leave open by the variance v.
+    The second term is the delta method for p = sigmoid(logit), whose logit the logs leave open by the variance v. It is
+    meant for k sqrt(v) below 1: beyond that a small p becomes 0.
 
     Args:
         value: x, probabilities, or probabilities times `unit`. others: the members' values, each of that shape.

@@ -115,7 +115,7 @@ def segment_variance(
     v_gi = 1 / (1 / sd^2 + n_gi r (1 - r)): n_gi weighted rows that showed item i to segment g (for a purchase after a
     click: that were clicked), r the head's overall rate, and sd the prior standard deviation of what an item's log odds
     in a segment differ by from the model's. The prior is assumed: a log that shows items only where they do well cannot
-    tell it. 0 for the head `leave`. (Weakly informative: 2.5; Gelman et al., Annals of Applied Statistics 2008.)
+    tell it, and no held-out rows of such a log can. 0 for the head `leave`.
 
     Args:
         rows: those that the model was trained on. segment: (users,) of each user. shape: (n_segments, n_items).

@@ -250,6 +250,7 @@ def _fit_one(
         world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
     _tell_frailty(world)
     if options.segment_sd:
+        world.meta["segment_sd"] = options.segment_sd
         line = f"an item's log odds in a segment differ from the model's by {options.segment_sd:g} (standard deviation)"
         world.meta["assumed"] = [*world.meta["assumed"], f"for pessimism: {line} where the logs tell nothing of it"]
     world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]

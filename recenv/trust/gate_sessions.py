@@ -44,13 +44,16 @@ class _Sides:
         return None
 
     def rare(self, name: str, tol: Tolerances) -> bool:
-        """Whether a statistic counts responses, or is a share of them, and a side has fewer than the floor of them."""
+        """Whether a statistic counts responses, or is a share of them, and the log has fewer than the floor of them.
+
+        The simulator's own count is no excuse: one in which nobody responds is wrong, not unknown.
+        """
         share = name == "repeat_share" or name.startswith("category_")
         counted = "responses" if share else name
         if counted != "responses" and not counted.startswith("responses_"):
             return False
-        sides = (self.stats.real, self.stats.simulated)
-        return counted in sides[0] and min(float(x[counted].sum()) for x in sides) < tol.floor_positives
+        real = self.stats.real
+        return counted in real and float(real[counted].sum()) < tol.floor_positives
 
 
 def _variance(sides: _Sides, side: int, name: str) -> tuple[float, Floats]:
@@ -116,7 +119,9 @@ def rollout(stats: SessionStats, tol: Tolerances, seed: int = 0) -> Gate:
         for k, (name, b) in enumerate(zip(names, on_scale, strict=True))
     ]
     wrong = [x["label"] for x in lines if x["verdict"] == FAIL]
-    detail = f"{len(lines)} statistics; " + (f"off: {', '.join(wrong[:5])}." if wrong else "none shown to be off.")
+    open_ = sum(x["figure"] is None for x in lines)
+    detail = f"{len(lines)} statistics{f', {open_} of them on too few responses' if open_ else ''}; "
+    detail += f"off: {', '.join(wrong[:5])}." if wrong else "none shown to be off."
     plotted = [in_tolerances(x, _is_ratio(name)) for name, x in zip(names, lines, strict=True)]
     axis = "simulated against real, in tolerances (0: as in the logs)"
     return gate_of_lines("rollout", lines, detail, axis, "bars", plotted=plotted)
@@ -138,8 +143,10 @@ def _compare(sides: _Sides, name: str) -> tuple[float, Floats]:
     (real, real_psi, x), (simulated, simulated_psi, _) = (sides.mean(side, name) for side in (0, 1))
     nothing = np.full(sides.clusters.size, np.nan)
     if _is_ratio(name):
-        if real <= 0 or simulated <= 0:
+        if real <= 0:
             return np.nan, nothing
+        if simulated <= 0:  # as if one had come in all simulated sessions
+            return float(np.log(1.0 / (len(sides.index[1]) * real))), -real_psi / real
         return float(np.log(simulated / real)), simulated_psi / simulated - real_psi / real
     if name.startswith("drift_"):
         spread = float(x.std()) if len(x) else 0.0

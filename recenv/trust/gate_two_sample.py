@@ -38,7 +38,8 @@ def two_sample(
 
     Args:
         real: (n, d) features of real sessions. simulated: (m, d) of simulated ones. real_user: (n,), simulated_user:
-            (m,) int, one numbering. names: (d,) of the features. seed: of the folds.
+            (m,) int, one numbering. names: (d,) of the features; real ones named "responses" have to reach
+            `Tolerances.floor_positives` in all. seed: of the folds.
 
     Raises:
         InputError: features not (n, d), different d, no rows, not finite; users that do not fit.
@@ -50,6 +51,10 @@ def two_sample(
     users = min(len(numbered(user)[0]) for user in (real_user, simulated_user))
     if users < tol.min_users:
         return undecided("two_sample", f"{users} users on one side; no interval below {tol.min_users}.")
+    # Sessions in which nothing happened look alike whatever the simulator is.
+    if "responses" in names and (seen := real[:, names.index("responses")].sum()) < tol.floor_positives:
+        few = f"{seen:,.0f} real responses; nothing is told from fewer than {tol.floor_positives}."
+        return undecided("two_sample", few)
     fold = np.random.default_rng(seed).permutation(clusters.size)[clusters.index] % FOLDS
     score, weights = _cross_fit(_expanded(x), fake, fold, seed)
     value, psi = _auc(score, fake, fold, clusters)
