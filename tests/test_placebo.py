@@ -196,6 +196,36 @@ def test_too_few_responses_say_nothing() -> None:
     assert "too few" in none.words
 
 
+def test_few_users_or_items_or_no_spread_neither_fail_nor_pass() -> None:
+    """One outcome on each side of one user and one item gave a ratio of 3.00, interval 3.00 to 3.00: a failure."""
+    y, same = np.array([1, 1, 0, 0, 0, 0.0]), np.zeros(6, int)
+    alone = future_exposure(y, np.arange(6) == 0, same, np.arange(6) // 2, block=same)
+    balanced = future_exposure(y, np.arange(6) % 2 == 0, same, np.arange(6) // 2, block=same)
+    rng = np.random.default_rng(0)
+    n = 8000
+    shown, some = rng.random(n) < 0.5, np.arange(n) < 400
+    y = (some & (rng.random(n) < np.where(shown, 0.8, 0.2))).astype(float)
+    strata, user = np.zeros(n, int), np.arange(n)
+    few_users = future_exposure(y, shown, strata, np.where(some, user % 19, user))
+    few_items = future_exposure(y, shown, strata, user, block=user % 19)
+    halves = np.arange(100) % 2 == 0
+    alike = future_exposure(np.ones(100), halves, np.zeros(100, int), np.arange(100) // 2)
+    for found, why in (
+        (alone, "too few users with an outcome for an interval: 1, at least 20"),
+        (balanced, "too few users with an outcome for an interval: 1, at least 20"),
+        (few_users, "too few users with an outcome for an interval: 19, at least 20"),
+        (few_items, "too few blocks (items) with an outcome for an interval: 19, at least 20"),
+        (alike, "all who responded show the same ratio"),
+    ):
+        assert (found.ratio, found.low, found.high, found.failed, found.informative) == (None, None, None, False, False)
+        assert f"Cannot be told from this log: {why}" in found.words
+        (again,) = holm([found])
+        assert again == found
+    enough = future_exposure(y, shown, strata, np.where(some, user % 20, user), block=user % 20)
+    assert enough.failed
+    assert enough.df == 19, "8,000 users, but only 20 with an outcome"
+
+
 def test_words_name_the_effect_and_what_it_means() -> None:
     n = 20_000
     rng = np.random.default_rng(0)

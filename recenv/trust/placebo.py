@@ -15,6 +15,8 @@ shocks that a user does not. With z = w y n0 / N for exposed rows, -w y R n1 / N
     V_c = G / (G - 1) sum_c (sum_{i in c} z_i)^2,  var(log R) = (V_user + V_block - V_both) / (sum_s a n0 / N)^2
 
 (Cameron, Gelbach and Miller, JBES 2011), at least the larger of V_user and V_block; t quantile of the fewer clusters.
+G counts clusters with an outcome, in strata that hold both sides: the rest add nothing to any sum. Of fewer than 20
+users or blocks, or where all of them say the same (no spread), nothing can be told: a test neither fails nor passes.
 Several tests of one log are judged together (`holm`): one failure makes the log OBSERVATIONAL.
 Where negatives are sampled, strata of few rows need the true n1 and n0 (`counts`): noise in them would not cancel.
 """
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from recenv.core.enough import too_few
 from recenv.core.errors import InputError
 from recenv.trust.ope.inputs import numbers, scalar, whole
 
@@ -39,6 +42,9 @@ FAMILY = 0.05
 """Of several tests of one log: chance that any fails where nothing is hidden (a false OBSERVATIONAL), by `holm`."""
 SHARP_ENOUGH = 1.25
 """A placebo that could not have told an effect of this factor from none says nothing by passing."""
+ONE_SIDED = "too few responses on both sides"
+ALIKE = "all who responded show the same ratio, so nothing tells how others would differ"
+_ROUNDING = 1e-12  # of a standard error on the log scale
 
 
 WORDS = {
@@ -57,8 +63,8 @@ class Placebo:
 
     Args:
         name: which test, and within what it compares. ratio: seeming effect, 1 = none; None where it cannot be told.
-        low, high: its interval. failed: the interval leaves out 1. informative: failed, or sharp enough to have
-            noticed a factor of 1.25. words: what that means. n: rows compared. level: of the interval.
+        low, high: its interval, None with the ratio. failed: the interval leaves out 1. informative: failed, or sharp
+            enough to have noticed a factor of 1.25. words: what that means. n: rows compared. level: of the interval.
         real: the same ratio for real exposure, where known, to compare with. se: standard error of log ratio, and df
             its degrees of freedom; None and 0 where it cannot be told.
     """
@@ -86,7 +92,7 @@ class Ratio:
     """A Mantel-Haenszel rate ratio; `value` None where no stratum holds outcomes on both sides.
 
     n counts rows in strata that hold both exposed and unexposed rows; se is the standard error of log value, df its
-    degrees of freedom.
+    degrees of freedom. Without interval low, high and se are None, and why says why.
     """
 
     value: float | None
@@ -95,6 +101,7 @@ class Ratio:
     n: int
     se: float | None = None
     df: int = 0
+    why: str = ""
 
 
 def _interval(value: float, se: float, df: int, level: float) -> tuple[float, float]:
@@ -207,34 +214,37 @@ def _ratio(
     top, bottom = float(up.sum()), float(down.sum())
     rows = int(((n1 > 0) & (n0 > 0))[group].sum())
     if top <= 0 or bottom <= 0:
-        return Ratio(None, None, None, rows)
+        return Ratio(None, None, None, rows, why=ONE_SIDED)
     r = top / bottom
-    z = up - r * down
-    parts = [_clustered(z, c) for c in clusters]
-    fewest = min(count for _, count in parts)
-    if fewest < 2:
-        return Ratio(r, None, None, rows)
-    variance = max(v for v, _ in parts)
+    telling = up + down > 0
+    z, clusters = (up - r * down)[telling], [c[telling] for c in clusters]
+    counts = [len(np.unique(c)) for c in clusters]
+    kinds = ("users with an outcome", "blocks (items) with an outcome")
+    if few := [words for count, kind in zip(counts, kinds) if (words := too_few(count, kind))]:
+        return Ratio(r, None, None, rows, why=few[0])
+    fewest, parts = min(counts), [_clustered(z, c) for c in clusters]
+    variance = max(parts)
     if len(clusters) == 2:
         first, second = (np.unique(c, return_inverse=True)[1] for c in clusters)
         both = first * (int(second.max()) + 1) + second
-        variance = max(variance, parts[0][0] + parts[1][0] - _clustered(z, both)[0])
+        variance = max(variance, parts[0] + parts[1] - _clustered(z, both))
     se = float(np.sqrt(variance)) / top
+    if se <= _ROUNDING:
+        return Ratio(r, None, None, rows, why=ALIKE)
     return Ratio(r, *_interval(r, se, fewest - 1, level), rows, se, fewest - 1)
 
 
-def _clustered(z: Floats, cluster: NDArray[np.int64]) -> tuple[float, int]:
-    """(V, number of clusters G): G / (G - 1) sum of squared cluster sums."""
+def _clustered(z: Floats, cluster: NDArray[np.int64]) -> float:
+    """V: G / (G - 1) sum of squared cluster sums, G clusters, 2 or more."""
     sums = np.bincount(np.unique(cluster, return_inverse=True)[1], z)
-    count = len(sums)
-    return (float(count / (count - 1) * (sums**2).sum()) if count > 1 else float("nan")), count
+    return float(len(sums) / (len(sums) - 1) * (sums**2).sum())
 
 
 def settle(name: str, words: str, found: Ratio, within: str = "", level: float = LEVEL) -> Placebo:
     """The verdict and its words on a measured ratio; `words` holds "{ratio}"."""
     title = f"{name} within {within}" if within else name
-    if found.value is None or found.low is None or found.high is None:
-        text = "Cannot be told from this log: too few responses on both sides."
+    if found.value is None or found.low is None or found.high is None or not found.se:
+        text = f"Cannot be told from this log: {found.why or (ONE_SIDED if found.value is None else ALIKE)}."
         return Placebo(title, None, None, None, False, False, text, found.n, level)
     failed = found.low > 1.0 or found.high < 1.0
     sharp = failed or bool(np.log(found.high / found.low) / 2 <= np.log(SHARP_ENOUGH))
@@ -265,7 +275,7 @@ def holm(tests: Sequence[Placebo], family: float = FAMILY) -> list[Placebo]:
     """
     scalar("family", family, 0.0, 0.5, open_low=True, open_high=True)
     out = list(tests)
-    able = [k for k, test in enumerate(tests) if test.ratio is not None and test.se is not None]
+    able = [k for k, test in enumerate(tests) if test.ratio is not None and test.se]
     chance = {k: _p_value(tests[k]) for k in able}
     place, stopped = 0, False
     for k in sorted(able, key=lambda k: chance[k]):
@@ -281,9 +291,7 @@ def holm(tests: Sequence[Placebo], family: float = FAMILY) -> list[Placebo]:
 
 
 def _p_value(test: Placebo) -> float:
-    """Two-sided p of ratio 1; 1 where it cannot be told."""
-    if test.ratio is None:
+    """Two-sided p of ratio 1; 1 where it cannot be told: no spread is no proof."""
+    if test.ratio is None or not test.se:
         return 1.0
-    if not test.se:
-        return 1.0 if test.ratio == 1.0 else 0.0
     return float(2.0 * stats.t.sf(abs(np.log(test.ratio)) / test.se, test.df))
