@@ -156,8 +156,8 @@ def _broken(name: str, change: Any) -> Any:
 
 
 BAD: dict[str, tuple[Any, type[Exception], str]] = {
-    "no world": (lambda s: shutil.rmtree(s / "world"), ArtefactError, "world.json"),
-    "no data": (lambda s: shutil.rmtree(s / "data"), ArtefactError, "meta.json"),
+    "no world": (lambda s: shutil.rmtree(s / "world"), ArtefactError, "is no world"),
+    "no data": (lambda s: shutil.rmtree(s / "data"), ArtefactError, "is no folder of prepared data"),
     "other data": (_broken("data/meta.json", lambda m: m["hashes"].update({"events.parquet": "0"})), InputError,
                    "not the data"),
     "damaged events": (lambda s: (s / "data" / "events.parquet").write_bytes(b"x"), ArtefactError, "events.parquet"),
@@ -189,7 +189,7 @@ def test_bad_folders_are_named_before_the_test_slice_is_read(name: str, shop: Pa
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "benchmark.json"),
+        (None, "is no benchmark"),
         ("[]", "benchmark.json"),
         ('{"world": "mars", "rows": []}', "another world"),
         ('{"world": "world"}', "is no benchmark"),

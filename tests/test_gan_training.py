@@ -219,7 +219,7 @@ def test_what_the_corpus_check_says_of_samples_is_what_model_and_reference_say(t
         assert check(tiny.model).score == found.score
         # Rubbish is what training never wrote: far from the reference for its own entropy.
         far = [x.figures["reference_nll"] - x.figures["entropy"] for x in (found, blank)]
-        assert 0.0 < far[0] < far[1] - 0.1
+        assert 0.0 < far[0] < far[1] - 0.03
         assert found.score > blank.score + 1.0
         prefix = torch.tensor([tiny.codec.prefix(Condition("plain"))] * 2)
         rows = [[*tiny.codec.encode(line.text), tiny.codec.end] for line in TRAIN[:2]]

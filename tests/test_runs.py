@@ -43,7 +43,7 @@ def test_manifest_says_what_the_run_was_made_of(tmp_path: Path) -> None:
 def test_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         Run(tmp_path / "r", {}, [], {"world": tmp_path / "nowhere"})
-    with pytest.raises(ArtefactError, match="config"):
+    with pytest.raises(ArtefactError, match="is no run"):
         read_run(tmp_path / "elsewhere")
 
 
