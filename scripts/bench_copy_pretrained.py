@@ -180,7 +180,8 @@ def drawn(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """(rows of measures: as drawn, and what would be offered; texts of both with the guard's reasons)."""
     styles = [s for s in generator.styles if not any(group.needs for group in generator.groups(s))]
-    began, found, kept = time.process_time(), [], []
+    began = time.process_time()
+    found, kept = list[tuple[str, str]](), list[tuple[str, str]]()
     for style in styles:
         found += [(style, text) for text in generator.draw(style, config.lines, config.seed, config.temperature)]
     seconds = time.process_time() - began
