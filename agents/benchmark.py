@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.agents.base import entry
-from recenv.agents.intervals import Interval, clustered_interval, t_interval, wider, widest, with_outer
+from recenv.agents.intervals import Interval, clustered_interval, paired_interval, t_interval, wider, widest, with_outer
 from recenv.agents.jobs import Contestant, Job, JobResult, run_job
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
@@ -175,7 +175,7 @@ def difference(a: Scores, b: Scores, term: str, user: NDArray[Any]) -> dict[str,
     Every seed draws from the same users, so the first alone says nothing of others; `above_zero` goes by the wider one.
     """
     seeds = t_interval(a.means(term) - b.means(term))
-    episodes = clustered_interval(a.episodes(term) - b.episodes(term), user)
+    episodes = paired_interval(a.episodes(term), b.episodes(term), user)
     best = wider(seeds, episodes)
     outer = a.outer(term) - b.outer(term)
     return {

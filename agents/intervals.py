@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from recenv.core.enough import MIN_SEEDS, MIN_USERS
+from recenv.core.enough import MIN_SEEDS, MIN_USERS, no_spread
 from recenv.core.errors import InputError
 
 
@@ -52,7 +52,7 @@ def clustered_interval(values: NDArray[Any], cluster: NDArray[Any]) -> Interval:
 
     Variance of the mean = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2, G clusters, t with G - 1 degrees of
     freedom. Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986, for a mean.
-    Of fewer than 20 clusters, the mean alone.
+    Of fewer than 20 clusters, or of clusters that all brought the same, the mean alone.
 
     Raises:
         InputError: no value, or arrays of unequal length.
@@ -67,8 +67,22 @@ def clustered_interval(values: NDArray[Any], cluster: NDArray[Any]) -> Interval:
     if g < MIN_USERS:
         return Interval(mean, None, None)
     deviation = float(np.sqrt(g / (g - 1) * (sums**2).sum()) / len(x))
+    if no_spread(deviation, mean):
+        return Interval(mean, None, None)
     half = float(stats.t.ppf(0.975, g - 1)) * deviation
     return Interval(mean, mean - half, mean + half)
+
+
+def paired_interval(a: NDArray[Any], b: NDArray[Any], cluster: NDArray[Any]) -> Interval:
+    """Interval of the mean of a - b, values (n,) of two policies in the same episodes; see `clustered_interval`.
+
+    Two policies that choose alike meet the same draws, so that all their episodes are equal and their difference is
+    exactly 0: it has the interval [0, 0]. Taken so only where the values themselves differ between users: where every
+    user brought the same, equal values do not tell that the choices were.
+    """
+    if np.array_equal(a, b) and clustered_interval(a, cluster).low is not None:
+        return Interval(0.0, 0.0, 0.0)
+    return clustered_interval(np.asarray(a, np.float64) - np.asarray(b, np.float64), cluster)
 
 
 def wider(seeds: Interval, episodes: Interval) -> Interval:

@@ -16,6 +16,7 @@ from recenv.core.checks import check_seed, check_whole
 from recenv.core.enough import too_few
 from recenv.core.runs import Run
 from recenv.env.options import EnvOptions
+from recenv.trust.ope.verdict import NO_SPREAD
 
 if TYPE_CHECKING:
     from recenv.world import World
@@ -153,7 +154,10 @@ def finish(
     about = {"judged_by": judged_by, "episodes": len(result), "users": "validation"}
     if few := too_few(len(set(judge.start.user_id[result.start_row].tolist()))):
         about["no_interval"] = few
-    run.write_json(EVAL_FILE, {**about, "metrics": metrics, "intervals": _intervals(result, judge)})
+    intervals = _intervals(result, judge)
+    if not few and any(low is None for _, low, _ in intervals.values()):
+        about["no_interval"] = NO_SPREAD
+    run.write_json(EVAL_FILE, {**about, "metrics": metrics, "intervals": intervals})
     run.finish(agent=name)
 
 

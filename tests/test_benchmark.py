@@ -17,7 +17,7 @@ from recenv.agents.base import load_policy
 from recenv.agents.benchmark import BenchmarkSettings, Scores, difference, planning_gain, table, users_of
 from recenv.agents.contest import benchmark
 from recenv.agents.evaluate import Evaluation
-from recenv.agents.intervals import Interval, clustered_interval, t_interval, wider
+from recenv.agents.intervals import Interval, clustered_interval, paired_interval, t_interval, wider
 from recenv.agents.jobs import Contestant, JobResult
 from recenv.agents.report import cells, gain_lines, interval_text, interval_words, name_lines, outer_lines
 from recenv.agents.training import TrainSettings
@@ -68,6 +68,18 @@ def test_few_users_or_one_seed_carry_no_interval() -> None:
     assert wider(none, episodes) == wider(seeds, episodes) == wider(episodes, seeds) == episodes
     assert "none, too few users for an interval: 2" in interval_words({"users": 2, "seeds": 5})
     assert "of values none, too few seeds for an interval: 1" in interval_words({"users": 50, "seeds": 1})
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_users_who_all_brought_the_same_carry_no_interval(value: float) -> None:
+    same, user = np.full(90, value), np.arange(90) % 30
+    assert clustered_interval(same, user).as_list() == [pytest.approx(value), None, None]
+    assert paired_interval(same, same, user).as_list() == [0.0, None, None], "equal for want of any response"
+    assert paired_interval(same + 1, same, user).low is None
+    differs = np.random.default_rng(0).random(90)
+    assert paired_interval(differs, differs, user).as_list() == [0.0, 0.0, 0.0], "policies that choose alike"
+    assert paired_interval(differs, same, user) == clustered_interval(differs - same, user)
+    assert paired_interval(differs, differs, user % 2).low is None
 
 
 def test_clustered_interval_covers() -> None:
@@ -137,7 +149,8 @@ def test_where_seeds_differ_more_than_users_their_interval_is_shown(worlds: tupl
     world = World.load(worlds[1])
     n = len(world.start.user_id)
     logged = _scores("logged", world, np.ones((3, n)))
-    other = _scores("popular", world, np.repeat([[1.5], [2.0], [3.0]], n, axis=1))
+    own = np.random.default_rng(0).normal(scale=1e-3, size=n)
+    other = _scores("popular", world, np.array([[1.5], [2.0], [3.0]]) + own)
     found = difference(other, logged, "gross", users_of(logged, world))
     assert found["wider"] == found["seeds"]
     assert found["seeds"][1] < 0 < found["episodes"][1]

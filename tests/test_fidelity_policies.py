@@ -14,7 +14,6 @@ from test_ensemble import with_members
 
 from recenv.agents.benchmark import BenchmarkSettings
 from recenv.agents.contest import benchmark
-from recenv.agents.intervals import clustered_interval
 from recenv.agents.jobs import Contestant
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import ArtefactError
@@ -71,7 +70,20 @@ def test_the_covariance_over_users_holds_the_clustered_intervals(made: tuple[Pat
         mean, _, high = rows[name]["over_logged"]["gross"]["episodes"]
         apart = cov[k, k] + cov[logged, logged] - 2 * cov[k, logged]
         assert high - mean == pytest.approx(t * np.sqrt(max(apart, 0.0)), abs=1e-9)
-    assert clustered_interval(np.ones(30), np.arange(30)).low == 1
+
+
+def test_an_evaluation_without_standard_error_is_not_compared(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Empirical Bernstein holds from two users on, with a verdict of OK and no standard error."""
+    file = _evaluation(tmp_path / "evaluate.json", 1.0)
+    for where in ("policy", "logged"):
+        found = json.loads(file.read_text())
+        (found["logged"] if where == "logged" else found["policies"][0]["estimates"][0])["se"] = None
+        (tmp_path / where).write_text(json.dumps(found))
+        gate = gates_of(made[0], evaluated=tmp_path / where)["exploitation"]
+        assert "comes without a standard error, not compared" in gate.detail
+        assert all(x["label"] != "the off-policy value" for x in gate.lines)
 
 
 def test_sessions_of_two_users_judge_no_policy(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from recenv.scripts.bench_ope import UNCLUSTERED, OpeConfig, _markdown, measure
 from recenv.trust.ope import LoggedBandit, Target, evaluate, intervals
 from recenv.trust.ope.estimators import ESTIMATORS
 from recenv.trust.ope.intervals import Clustered, bootstrap, empirical_bernstein, interval
-from recenv.trust.ope.verdict import NO_SPREAD
+from recenv.trust.ope.verdict import NO_SPREAD, Estimate
 
 ALL = ["ipw", "snipw", "dm", "dr", "sndr"]
 
@@ -106,7 +107,24 @@ def test_degenerate_logs_get_no_interval_and_a_plain_word(method: str) -> None:
     rare[3] = 1.0  # a third of the draws miss the one rewarded user
     result = evaluate(_plain(rare, np.arange(100)), Target(np.ones((100, 1))), ["ipw"], interval=method)[0]
     assert result.verdict == "NOT ENOUGH DATA"
-    assert result.low is None or np.isfinite(result.low)
+    assert (result.low is None) == (result.high is None) == bool(result.no_interval), "both ends, or a reason"
+    assert (method == "studentised") == (result.low is None), "its upper end is infinite"
+
+
+def test_bernstein_of_few_users_has_ends_and_no_standard_error() -> None:
+    def found(users: int) -> Estimate:
+        log = _plain(np.random.default_rng(0).random(6000), np.arange(6000) % users)
+        options: dict[str, Any] = {"interval": "bernstein", "reward_range": (0.0, 1.0)}
+        return evaluate(log, Target(np.ones((6000, 1))), ["ipw"], **options)[0]
+
+    few, enough, one = found(19), found(601), found(1)
+    assert few.low is not None
+    assert few.high is not None
+    assert few.low < 0.5 < few.high
+    assert few.se is None, "from it an interval could be made"
+    assert (enough.verdict, enough.no_interval) == ("OK", "")
+    assert (one.low, one.high, one.se, one.verdict) == (None, None, None, "NOT ENOUGH DATA")
+    assert "too few users for an interval: 1, at least 2 are needed" in one.headline()
 
 
 def test_empirical_bernstein_is_maurer_and_pontils_and_always_wide_enough() -> None:

@@ -14,6 +14,7 @@ from recenv.trust.ope.sequential_evaluation import clustered_se, evaluate_sequen
 from recenv.trust.ope.sequential_fqe import Linear, Tabular, crossfit
 from recenv.trust.ope.sequential_inputs import LoggedTrajectories, SequentialTarget
 from recenv.trust.ope.sequential_marginal import tabular_weights
+from recenv.trust.ope.verdict import NO_SPREAD
 
 PI_B, PI_E = np.array([0.5, 0.5]), np.array([0.3, 0.7])
 
@@ -121,6 +122,21 @@ def test_two_users_carry_no_interval() -> None:
         assert f"too few users for an interval: {users}" in found.headline()
     (found,) = evaluate_sequential(replace(log, user=log.user % 20), policy(log), ["pdis"])
     assert found.verdict == "OK"
+
+
+def test_users_who_all_brought_the_same_carry_no_interval() -> None:
+    log = sessions(4000, 2)
+    q = np.zeros((4000, 2, 2))
+    for reward, horizon_sum in ((0.0, 0.0), (1.0, 2.0)):
+        same = replace(log, reward=np.full(log.shape, reward))
+        for name in ("snpdis", "sndr") if reward else ("pdis", "snpdis", "dr", "sndr"):
+            (found,) = evaluate_sequential(
+                same, replace(policy(same), q=q + reward * np.array([2, 1])[:, None]), [name]
+            )
+            assert found.value == pytest.approx(horizon_sum), name
+            assert (found.low, found.high, found.se) == (None, None, None), name
+            assert (found.verdict, found.no_interval) == ("NOT ENOUGH DATA", NO_SPREAD), name
+            assert NO_SPREAD in found.headline()
 
 
 def test_clusters_widen_the_standard_error() -> None:

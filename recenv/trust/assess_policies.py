@@ -169,6 +169,8 @@ def _off_policy(
     base = evaluated["logged"]
     if found["verdict"] != "OK" or base["verdict"] != "OK" or base["value"] <= 0:
         return None, f" Off-policy value: {found['verdict']}, not compared."
+    if best["se"] is None or base["se"] is None:
+        return None, " Off-policy value: it comes without a standard error, not compared."
     scale = float(logged["training_world"][term][0]) / float(base["value"])
     ratio = float(best["value"]) / float(base["value"])
     se = float(np.hypot(best["se"], ratio * base["se"]))

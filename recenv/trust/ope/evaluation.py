@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from recenv.core.enough import too_few
+from recenv.core.enough import no_spread, too_few
 from recenv.core.errors import InputError
 from recenv.trust.ope import intervals, tuning
 from recenv.trust.ope.estimators import ESTIMATORS, Estimator, Terms, clip, get
@@ -33,7 +33,8 @@ def evaluate(
     """Estimates of the target's mean reward per decision, one an estimator, in the order asked for.
 
     `dm` has a value, but neither interval nor standard error: the reward model's error is in neither. Nor has any
-    estimate from fewer than 20 users, or from users who all brought the same; empirical Bernstein holds there too.
+    estimate from fewer than 20 users, or from users who all brought the same; empirical Bernstein holds there too (from
+    2 users on), but without a standard error.
 
     Args:
         log, target: the logged decisions; the policy, with a reward model where the estimator needs one.
@@ -87,8 +88,13 @@ def _no_interval(estimator: Estimator, table: Clustered, interval: str) -> str:
     if estimator.model_alone:
         return MODEL_ALONE
     if interval == "bernstein":
-        return ""
-    return too_few(len(table.sums)) or (NO_SPREAD if table.se() <= 1e-14 * abs(table.value()) else "")
+        return too_few(len(table.sums), least=2)
+    return _no_error(table)
+
+
+def _no_error(table: Clustered) -> str:
+    """Why there can be no standard error; "" where there may be one."""
+    return too_few(len(table.sums)) or (NO_SPREAD if no_spread(table.se(), table.value()) else "")
 
 
 def unsupported(log: LoggedBandit, target: CheckedTarget, floor: float, marginal: bool = False) -> float:
@@ -163,8 +169,9 @@ def _estimate(
     method: str,
     why: str,
 ) -> Estimate:
-    value, (low, high) = _finite(table.value()), (_finite(end) for end in ends)
-    why = why or (NO_FIGURE if low is None or high is None else "")
+    value, whole = _finite(table.value()), bool(np.isfinite(ends).all())
+    low, high = (float(ends[0]), float(ends[1])) if whole else (None, None)  # one end alone is no interval
+    why = why or ("" if whole else NO_FIGURE)
     weight = terms.importance * terms.row_weight / terms.row_weight.mean()
     squares = float((weight**2).sum())
     ess = float(weight.sum() ** 2 / squares) if squares > 0 else 0.0
@@ -173,7 +180,7 @@ def _estimate(
     note = get(name).note
     half = None if low is None or high is None else (high - low) / 2
     return Estimate(
-        name=name, value=value, se=None if why else _finite(table.se()), low=low, high=high, n=n,
+        name=name, value=value, se=None if why or _no_error(table) else _finite(table.se()), low=low, high=high, n=n,
         users=len(table.sums), ess=ess, max_weight=largest,
         unsupported=share, half_width=half, level=level, hyper=hyper, verdict=verdict, reasons=reasons,
         label="; ".join(text for text in (label, note) if text), method="" if why else method,

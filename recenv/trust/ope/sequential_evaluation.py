@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from recenv.core.enough import MIN_USERS, too_few
+from recenv.core.enough import no_spread, too_few
 from recenv.core.errors import InputError
 from recenv.trust.ope.sequential import ESTIMATORS, Steps, Terms
 from recenv.trust.ope.sequential_inputs import LoggedTrajectories, SequentialTarget
@@ -19,6 +19,7 @@ from recenv.trust.ope.verdict import (
     MIN_ESS,
     MODEL_ALONE,
     NO_FIGURE,
+    NO_SPREAD,
     NOT_ENOUGH_DATA,
     OK,
     Estimate,
@@ -65,7 +66,7 @@ def evaluate_sequential(
     """Estimates of the value per session, sum_t g^t r_t, of the target; intervals by standard errors clustered by user.
 
     `dm` (of a fitted q) has a value, but neither interval nor standard error: the error of q is in neither. Nor has any
-    estimate from fewer than 20 users.
+    estimate from fewer than 20 users, or from users who all brought the same.
 
     Args:
         log, target: see `sequential_inputs`. estimators: names in `sequential.ESTIMATORS`; None: all that the inputs
@@ -105,13 +106,12 @@ def _estimate(
     ess, max_weight, mean, worst = (0.0, 0.0, 1.0, 0) if weights is None else _spread(weights)
     worst = log.shape[1] - 1 if name in ("tis", "sntis") else worst
     value = se = low = high = None
+    why = (too_few(len(np.unique(log.user))) or NO_FIGURE) if weighted else MODEL_ALONE
     if not weighted or (weights is not None and ess > 0):
         terms = ESTIMATORS[name](steps)
         value = terms.value
         if weighted:
-            se, low, high = _interval(terms, log.user, level)
-    few = too_few(len(np.unique(log.user)))
-    why = "" if low is not None else (few or NO_FIGURE) if weighted else MODEL_ALONE
+            se, low, high, why = _interval(terms, log.user, level)
     if weights is not None:
         multiplied = 1 if name == "dm" or name in NEEDS_MARGINAL else worst + 1
         reasons += _support(log.shape[0], ess, max_weight, multiplied)
@@ -183,14 +183,18 @@ def _support(n: int, ess: float, largest: float, multiplied: int) -> list[str]:
     return reasons
 
 
-def _interval(terms: Terms, user: NDArray[Any], level: float) -> tuple[float, float, float] | tuple[None, None, None]:
-    """(se, low, high), clustered by user; None of too few users."""
+def _interval(
+    terms: Terms, user: NDArray[Any], level: float
+) -> tuple[float, float, float, str] | tuple[None, None, None, str]:
+    """(se, low, high, ""), clustered by user; None thrice and why of too few users, or where all brought the same."""
     users = len(np.unique(user))
-    if users < MIN_USERS:
-        return None, None, None
+    if few := too_few(users):
+        return None, None, None, few
     se = clustered_se(terms.part - terms.value, user)
+    if no_spread(se, terms.value):
+        return None, None, None, NO_SPREAD
     reach = float(stats.t.ppf(0.5 + level / 2, users - 1)) * se
-    return se, terms.value - reach, terms.value + reach
+    return se, terms.value - reach, terms.value + reach, ""
 
 
 def clustered_se(deviation: NDArray[Any], user: NDArray[Any]) -> float:

@@ -32,7 +32,7 @@ class Estimate:
     value: float | None
     """Estimated mean reward per decision; None where the log says nothing (no logged action would be chosen)."""
     se: float | None
-    """Standard error, clustered by user; None where there is no interval: from it one could be made."""
+    """Standard error, clustered by user; None where it allows no interval (too few users, say): one could be made."""
     low: float | None
     """Lower end of the interval; None where there is none, and `no_interval` says why."""
     high: float | None
