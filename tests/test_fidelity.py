@@ -106,6 +106,20 @@ def test_few_users_or_responses_carry_no_interval(fitted):
     assert everybody["gain_over_base"]["value"] is None, "no base rate to gain over where all respond"
 
 
+def test_two_models_are_compared_without_limits_where_few_users_respond(fitted):
+    forward, rows, _ = fitted
+    test = rows.of("test")
+    own = predicted(forward, test, "purchase")
+    buyers = np.unique(test.user[test.purchase > 0.5])
+    for k, many in ((1, False), (19, False), (20, True)):
+        y = test.purchase * np.isin(test.user, buyers[:k])
+        found = compare(own, own[::-1], y, test.weight, test.user, n_boot=30)
+        assert len(np.unique(test.user)) > 20
+        for name, figure in found.items():
+            assert figure["value"] is not None
+            assert [figure[end] is not None for end in ("low", "high")] == [many, many], name
+
+
 def test_report_on_a_good_and_on_an_inflated_model(fitted):
     forward, rows, p = fitted
     rates = item_rate_baseline(rows, forward.heads, 50)

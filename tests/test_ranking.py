@@ -157,6 +157,28 @@ def test_intervals_are_clustered_by_user() -> None:
     assert mean_interval(np.full(1000, np.nan), UserBootstrap(user, 10, 0))["value"] is None
 
 
+def test_few_users_of_a_part_carry_no_interval_of_it() -> None:
+    """60 users, of whom 19 meet anything new: the part "explore" has values, the whole has limits."""
+    rng = np.random.default_rng(0)
+    scores, user = rng.random((120, 5)), np.arange(120) % 60
+    relevant, own = of(*[[k % 5] for k in range(120)]), np.ones((120, 5), bool)
+    for users, many in ((19, False), (20, True)):
+        own[np.arange(120), np.arange(120) % 5] = user >= users
+        report = ranking_report(scores, relevant, own, user, np.eye(5), np.ones(5), 60, k=2, n_boot=50)
+        parts = report["parts"]
+        assert parts["all"]["ndcg"]["low"] is not None
+        assert parts["all"]["no_interval"] == ""
+        for name in ("explore", "explore, new items only"):
+            assert parts[name]["ndcg"]["value"] is not None
+            why = "too few users with such sessions for an interval: 19, at least 20 are needed"
+            assert parts[name]["no_interval"] == ("" if many else why)
+        assert (parts["explore"]["ndcg"]["low"] is not None) == many
+        for name in ("ndcg", "mrr", "recall"):  # one new item, one candidate: always found
+            assert parts["explore, new items only"][name] == {"value": 1.0, "low": None, "high": None}
+        assert report["lists"]["novelty"]["low"] is None, "all items are alike novel"
+        assert report["lists"]["repeat_share"]["low"] is not None
+
+
 @pytest.fixture(scope="module")
 def visits(small_shop: Path) -> Visits:
     world = World.load(small_shop / "world")

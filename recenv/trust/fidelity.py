@@ -183,8 +183,11 @@ def compare(
     n_boot: int = 200,
     seed: int = 0,
 ) -> dict[str, dict[str, float | None]]:
-    """Two models on the same rows: AUC and gain over the base rate of each and of p less other, paired over users."""
-    boot = UserBootstrap(user, n_boot, seed)
+    """Two models on the same rows: AUC and gain over the base rate of each and of p less other, paired over users.
+
+    Without limits where fewer than 20 users have a response.
+    """
+    boot = UserBootstrap(user, n_boot, seed, np.asarray(y) > 0.5)
     mass, hits, own, theirs = boot.sums(w, w * y, w * row_losses(p, y), w * row_losses(other, y))
     reference = own_entropy(hits, mass)
     values = {

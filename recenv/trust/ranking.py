@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from recenv.core.enough import too_few
 from recenv.core.errors import InputError
 from recenv.trust.metrics import UserBootstrap, divide, interval
 
@@ -243,7 +244,8 @@ def ranking_report(
 ) -> dict[str, Any]:
     """All metrics of one policy, JSON-able: by part (`PARTS`), and of its lists.
 
-    Intervals: 95 %, bootstrap over users, of the mean over sessions that have a relevant item of the part.
+    Intervals: 95 %, bootstrap over users, of the mean over sessions that have a relevant item of the part; none from
+    fewer than 20 users with such sessions (`no_interval` says so).
 
     Args:
         scores: (n, I). relevant: of the n sessions. own: (n, I) items of the user's history before the session.
@@ -264,6 +266,7 @@ def ranking_report(
         result["parts"][name] = {
             "sessions": int((np.diff(items.ptr) > 0).sum()),
             "items": len(items.item),
+            "no_interval": too_few(len(np.unique(boot.user[np.diff(items.ptr) > 0])), "users with such sessions"),
             **{metric: mean_interval(value, boot) for metric, value in values.items()},
         }
     lists = top(scores, k, seed)
@@ -279,7 +282,11 @@ def ranking_report(
 
 
 def mean_interval(values: Array, boot: UserBootstrap) -> dict[str, float | None]:
-    """{value, low, high} of the mean over sessions (n,) that have one (not NaN), clustered by user."""
+    """{value, low, high} of the mean over sessions (n,) that have one (not NaN), clustered by user.
+
+    Without limits where those sessions are of fewer than 20 users, or all have the same value.
+    """
     known = np.isfinite(values)
     total, count = boot.sums(np.where(known, values, 0.0), known)
-    return interval(divide(total, count))
+    few = too_few(len(np.unique(boot.user[known]))) or np.ptp(values[known]) <= 1e-14 * np.abs(values[known]).max()
+    return interval(divide(total, count)[: 1 if few else None])
