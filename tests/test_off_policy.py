@@ -103,6 +103,26 @@ def test_two_users_carry_no_interval_of_value_or_gain(email: Path) -> None:
     assert (logged.verdict, logged.low) == ("NOT ENOUGH DATA", None)
 
 
+@pytest.mark.parametrize(("clicks", "usual"), [(1, 0.0), (19, 0.0), (20, 0.0), (0, 1.0)])
+def test_gains_rest_on_users_who_responded(email: Path, clicks: int, usual: float) -> None:
+    """Limits of the gain from the click of one user among thousands were as narrow as it was rare."""
+    world = World.load(email / "world")
+    read = read_problem(email / "data", world, QUICK)
+    policy = make_policy("random", world, EnvOptions(), {}, 0)
+    user = np.asarray(read.problem.log.user)
+    shown = np.unique(user[np.asarray(read.problem.log.action) > 0])  # the policy never shows nothing
+    reward = np.where(np.isin(user, shown[:clicks]), 1.0, usual)
+    problem = dataclasses.replace(read.problem, log=dataclasses.replace(read.problem.log, reward=reward))
+    (found,) = value_policies(problem, {"random": (policy.observation, policy.probabilities)})
+    if clicks == 20:
+        assert found.no_gain == ""
+        assert found.gain is not None
+    else:
+        assert (found.gain, found.robust, found.bounds) == (None, None, ())
+        assert f"reward other than the usual {usual:g}" in found.no_gain
+        assert f"for an interval: {clicks}, at least 20 are needed" in found.as_dict()["no_gain"]
+
+
 def test_the_reward_model_never_sees_the_user_it_judges(email: Path) -> None:
     """Doubling one user's reward moves the reward model of others only."""
     world = World.load(email / "world")

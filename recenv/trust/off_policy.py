@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recenv.core.enough import MIN_USERS
+from recenv.core.enough import too_few
 from recenv.core.errors import InputError
 from recenv.observation import layout
 from recenv.trust.ope import PROPENSITIES_WRONG, Estimate, LoggedBandit, Target, evaluate, headline_estimator
@@ -38,8 +38,8 @@ class Evaluated:
 
     Args:
         name: of the policy. estimates: one an estimator. gain: value minus what was logged, doubly robust, whatever
-            is quoted of the value (`gain_low` is the point; the limits its interval); None where too few users are
-            logged for an interval, as are robust and bounds. robust: smallest Lambda at which
+            is quoted of the value (`gain_low` is the point; the limits its interval); None where too few users stand
+            behind an interval, as are robust and bounds; `no_gain` says why. robust: smallest Lambda at which
             "better than logged" is no longer sure; None where propensities are known. bounds: on the value, at some
             Lambdas. All three at `gain_level`. weights: figures of propensities and weights. overlap: is what it would
             show in the log? refused: why no figure may be quoted at all (propensities that fail their audit), or "".
@@ -55,6 +55,7 @@ class Evaluated:
     overlap: Overlap
     refused: str = ""
     quoted: str = "dr"
+    no_gain: str = ""
 
     @property
     def headline(self) -> Estimate:
@@ -70,6 +71,7 @@ class Evaluated:
             "estimator": self.quoted,
             "estimates": [e.as_dict() for e in self.estimates],
             "gain": None if self.gain is None else self.gain.as_dict(),
+            "no_gain": self.no_gain,
             "robust": None if self.robust is None else self.robust.as_dict(),
             "bounds": [b.as_dict() for b in self.bounds],
             "weights": self.weights,
@@ -200,7 +202,8 @@ def _evaluated(
     gain: Bounds | None = None
     robust: Robustness | None = None
     bounds: tuple[Bounds, ...] = ()
-    if (seen.chosen > 0).any() and len(np.unique(log.user)) >= MIN_USERS:
+    no_gain = _no_gain(log, seen.chosen)
+    if not no_gain:
         gain = msm_bounds(log, target, 1.0, "dr", problem.found.segment, level)
         if not problem.behaviour.known:
             robust = smallest_lambda(log, target, "dr", problem.found.segment, level)
@@ -209,7 +212,24 @@ def _evaluated(
     refused = problem.audit.headline() if problem.audit is not None and wrong else ""
     quoted = headline_estimator(target, names)
     shown = overlap(log, target)
-    return Evaluated(name, tuple(estimates), gain, robust, bounds, weights(log, seen.chosen), shown, refused, quoted)
+    figures = weights(log, seen.chosen)
+    return Evaluated(name, tuple(estimates), gain, robust, bounds, figures, shown, refused, quoted, no_gain)
+
+
+def _no_gain(log: LoggedBandit, chosen: Floats) -> str:
+    """Why no interval of the gain can be given; "" where one can.
+
+    The gain rests on the users who got another reward than the usual one (no click, say) for what the policy might
+    have shown: the spread of a few of them is chance, however many users saw it.
+    """
+    if not (chosen > 0).any():
+        return "the policy would show nothing of what was logged"
+    values, counts = np.unique(np.asarray(log.reward), return_counts=True)
+    usual = values[counts.argmax()]
+    user = np.asarray(log.user)
+    told = user[(chosen > 0) & (np.asarray(log.reward) != usual)]
+    words = f"users with a reward other than the usual {usual:g} for what the policy might show"
+    return too_few(len(np.unique(user))) or too_few(len(np.unique(told)), words)
 
 
 def estimators_of(settings: Settings) -> tuple[str, ...]:
