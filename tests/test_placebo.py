@@ -198,9 +198,9 @@ def test_too_few_responses_say_nothing() -> None:
 
 def test_few_users_or_items_or_no_spread_neither_fail_nor_pass() -> None:
     """One outcome on each side of one user and one item gave a ratio of 3.00, interval 3.00 to 3.00: a failure."""
-    y, same = np.array([1, 1, 0, 0, 0, 0.0]), np.zeros(6, int)
-    alone = future_exposure(y, np.arange(6) == 0, same, np.arange(6) // 2, block=same)
-    balanced = future_exposure(y, np.arange(6) % 2 == 0, same, np.arange(6) // 2, block=same)
+    y, user, item = np.array([1, 1, 0, 0, 0, 0, 0, 0.0]), np.arange(8) // 2, np.arange(8) // 4
+    alone = future_exposure(y, np.arange(8) == 0, item, user, block=item)
+    balanced = future_exposure(y, np.arange(8) % 2 == 0, item, user, block=item)
     rng = np.random.default_rng(0)
     n = 8000
     shown, some = rng.random(n) < 0.5, np.arange(n) < 400
