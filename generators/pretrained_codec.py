@@ -69,13 +69,13 @@ class PretrainedCodec:
         return list(self.tokenizer.encode(f" {text}", add_special_tokens=False).ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text up to the end, spaces at both ends removed."""
+        """Text up to the end; one space between words, none at either end."""
         kept: list[int] = []
         for number in ids:
             if number in (self.end, self.own_end):
                 break
             kept.append(int(number))
-        return self.tokenizer.decode(kept, skip_special_tokens=False).strip()
+        return " ".join(self.tokenizer.decode(kept, skip_special_tokens=False).split())
 
     def prefix(self, condition: Condition) -> list[int]:
         """Token ids of the prompt."""
