@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recenv.agents.intervals import widest
@@ -71,6 +71,19 @@ def _tells_copy(rows: Sequence[dict[str, Any]]) -> bool:
     return all(tag in row["metrics"] for row in rows for tag in ("shop/top_style_share", "shop/copy_gain_per_session"))
 
 
+def caution_lines(env: Mapping[str, Any]) -> list[str]:
+    """With which pessimism and support mask the policies were made, if any."""
+    lines = []
+    if env["pessimism"]:
+        lines.append(
+            f"Learners trained, and model-greedy chose, with pessimism {env['pessimism']:g}: chances lowered by what "
+            "the world is unsure of. The values of this table are not lowered."
+        )
+    if env["support"]:
+        lines.append(f"Support mask: items with a logged probability below {env['support']:g} are not shown.")
+    return lines
+
+
 def header_lines(result: dict[str, Any]) -> list[str]:
     """What a reader must know before the figures."""
     lines = [
@@ -80,7 +93,7 @@ def header_lines(result: dict[str, Any]) -> list[str]:
         f"Reward trained for: {result['objective']}. Values are expected reward a session under the judge's response "
         "model: gross counts every response, incremental only what showing adds.",
     ]
-    lines += [*name_lines(result), *outer_lines(result)]
+    lines += [*caution_lines(result["env"]), *name_lines(result), *outer_lines(result)]
     if result["candidates"] == "all":
         lines.append(
             "Candidates: ALL items, shown as the world's reference treatment says. This is extrapolation: most of what "

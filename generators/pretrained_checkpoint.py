@@ -28,6 +28,8 @@ def read_checkpoint(name: str) -> tuple[PreTrainedModel, Tokenizer, int]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError, struct.error) as error:
         said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         mend = "Name a causal language model with its tokenizer; GGUF needs the extra recenv[llm]"
+        if not Path(name).exists():
+            mend = f"There is no such folder or file here, so {name} was taken for a hub id. {mend}"
         raise ArtefactError(f"checkpoint {name}", f"cannot be loaded ({said})", mend) from error
     fast = getattr(tokenizer, "backend_tokenizer", None)
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else model.config.eos_token_id

@@ -19,7 +19,15 @@ from recenv.agents.contest import benchmark
 from recenv.agents.evaluate import Evaluation
 from recenv.agents.intervals import Interval, clustered_interval, paired_interval, t_interval, wider
 from recenv.agents.jobs import Contestant, JobResult
-from recenv.agents.report import cells, gain_lines, interval_text, interval_words, name_lines, outer_lines
+from recenv.agents.report import (
+    caution_lines,
+    cells,
+    gain_lines,
+    interval_text,
+    interval_words,
+    name_lines,
+    outer_lines,
+)
 from recenv.agents.training import TrainSettings
 from recenv.core.errors import InputError
 from recenv.core.runs import read_progress, read_run
@@ -300,3 +308,10 @@ def test_few_members_carry_a_caution_and_their_spread_is_said_to_be_uncalibrated
     assert any(line.startswith("CAUTION: 2 members") and "--members 10" in line for line in few)
     assert not any("CAUTION" in line for line in [*enough, *none])
     assert all("not calibrated" in lines[0] for lines in (few, enough))
+
+
+def test_a_table_says_with_which_caution_its_policies_were_made() -> None:
+    assert caution_lines({"pessimism": 0.0, "support": 0.0}) == []
+    told = " ".join(caution_lines({"pessimism": 0.25, "support": 0.01}))
+    assert "pessimism 0.25" in told
+    assert "below 0.01" in told

@@ -16,6 +16,7 @@ from recenv.data.logs import build
 from recenv.data.options import BuildOptions
 from recenv.data.schema import RawTables
 from recenv.env.shop import RecEnv
+from recenv.response import fit
 from recenv.response.fit import FitOptions, fit_worlds
 from recenv.response.train import TrainConfig
 from recenv.variants import action_table, add_copies, with_copies
@@ -126,6 +127,22 @@ def test_a_world_is_never_written_over(world: World, small_shop: Path) -> None:
         world.save(small_shop / "world")
     with pytest.raises(InputError, match="not empty"):
         fit_worlds(small_shop / "data", small_shop / "world", small_fit(), progress=False)
+
+
+def test_an_interrupted_fit_leaves_nothing_behind(
+    small_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_one = fit._fit_one
+
+    def interrupted(shared: fit.Shared, log: object, role: str, *rest: object) -> object:
+        if role == "judge":
+            raise KeyboardInterrupt
+        return fit_one(shared, log, role, *rest)
+
+    monkeypatch.setattr(fit, "_fit_one", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit_worlds(small_shop / "data", tmp_path / "w", small_fit(), progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_action_table_is_contiguous_by_item() -> None:

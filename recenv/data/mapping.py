@@ -239,7 +239,7 @@ def read_mapping(path: Path) -> Mapping:
         return Mapping.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if not str(part).endswith("EventTable]"))
+        key = ".".join(str(part) for part in first["loc"] if "EventTable" not in str(part))
         what = "is no key of the mapping" if first["type"] == "extra_forbidden" else first["msg"]
         raise InputError(f"{path} key {key!r}", what, "See the format in recenv.data.mapping.") from error
 

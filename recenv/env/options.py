@@ -160,6 +160,9 @@ def assumptions(options: EnvOptions, world: World) -> list[str]:
         told += [line for line in (LATER_SLOTS,) if line not in world.meta["assumed"]]
     if options.pessimism:
         by = "the ensemble's disagreement" + (" and an assumed spread by segment" if world.open_by_segment else "")
+        sd = float(world.meta.get("segment_sd", 0.0))
+        if options.pessimism * sd >= 1:
+            by += f" (at {1 / sd:g} and above, a segment is taken never to want what it was never shown)"
         told.append(f"pessimism {options.pessimism:g}: responses lowered by {by}, not estimates")
     if options.support:
         told.append(f"items with a logged probability below {options.support:g} are masked")

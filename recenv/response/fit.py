@@ -123,13 +123,16 @@ def fit_worlds(data: str | Path, out: str | Path, options: FitOptions, progress:
     shared = prepare(dataset, options)
     for log in shared.logs:
         _check_splits(log)
-    worlds = []
-    for role, log, folder in zip(ROLES, shared.logs, (Path(out), judge_path(out))):
-        world, fidelity = _fit_one(shared, log, role, folder.name, options, progress)
+    folders = (Path(out), judge_path(out))
+    made = [
+        _fit_one(shared, log, role, folder.name, options, progress)
+        for role, log, folder in zip(ROLES, shared.logs, folders)
+    ]
+    # Written when both are there: an interrupted fit leaves no world without its judge.
+    for folder, (world, fidelity) in zip(folders, made):
         world.save(folder)
         world.meta["fidelity"] = land(folder, fidelity)
-        worlds.append(world)
-    return worlds[0], worlds[1]
+    return made[0][0], made[1][0]
 
 
 def _check_splits(log: Log) -> None:
