@@ -18,6 +18,7 @@ from recenv.agents.base import entry
 from recenv.agents.intervals import Interval, clustered_interval, paired_interval, t_interval, wider, widest, with_outer
 from recenv.agents.jobs import Contestant, Job, JobResult, run_job
 from recenv.agents.training import TrainSettings
+from recenv.core.enough import MIN_SEEDS
 from recenv.core.errors import InputError
 from recenv.core.progress import through
 from recenv.env.prepared import load_world
@@ -156,10 +157,11 @@ def _check_pairs(scores: Sequence[Scores]) -> None:
 def value(scores: Scores, term: str, user: NDArray[Any]) -> dict[str, Any]:
     """Mean in the judge's world with the intervals `seeds`, `episodes` (clustered by user) and the `wider` of the two.
 
-    Over one seed, `wider` is that of `seeds`: no interval. Nor is there any of fewer than 20 users.
+    Over one seed, `wider` is that of `seeds`: no interval. Nor is there any of fewer than 20 users. Several seeds that
+    agree exactly leave that over episodes.
     """
     seeds, episodes = t_interval(scores.means(term)), clustered_interval(scores.episodes(term), user)
-    best = seeds if seeds.low is None else wider(seeds, episodes)
+    best = seeds if len(scores.results) < MIN_SEEDS else wider(seeds, episodes)
     found: dict[str, Any] = {"seeds": seeds.as_list(), "episodes": episodes.as_list(), "wider": best.as_list()}
     return found | _total(best, scores.outer(term))
 
@@ -284,6 +286,7 @@ def summarise(world: str, judge: str, scores: Sequence[Scores], settings: Benchm
         "candidates": env.candidates,
         "objective": env.reward,
         "env": asdict(env),
+        "segment_sd": float(trained.meta.get("segment_sd", 0.0)),
         "seeds": settings.seeds,
         "episodes": settings.episodes,
         "users": len(np.unique(users_of(scores[0], judging))),

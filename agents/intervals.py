@@ -32,7 +32,9 @@ class Interval:
 
 
 def t_interval(values: NDArray[Any]) -> Interval:
-    """mean +- t(.975, K - 1) s / sqrt(K) over K independent values (K,), one number a seed; of one, the mean alone.
+    """mean +- t(.975, K - 1) s / sqrt(K) over K independent values (K,), one number a seed.
+
+    Of one value, or of values that are all the same, the mean alone: they do not tell how others would differ.
 
     Raises:
         InputError: no value.
@@ -43,7 +45,10 @@ def t_interval(values: NDArray[Any]) -> Interval:
     mean = float(x.mean())
     if len(x) < MIN_SEEDS:
         return Interval(mean, None, None)
-    half = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    deviation = float(x.std(ddof=1) / np.sqrt(len(x)))
+    if no_spread(deviation, mean):
+        return Interval(mean, None, None)
+    half = float(stats.t.ppf(0.975, len(x) - 1)) * deviation
     return Interval(mean, mean - half, mean + half)
 
 
@@ -86,7 +91,8 @@ def paired_interval(a: NDArray[Any], b: NDArray[Any], cluster: NDArray[Any]) -> 
 
 
 def wider(seeds: Interval, episodes: Interval) -> Interval:
-    """The wider of two intervals of the same mean; that over episodes where there is one seed; none of too few users.
+    """The wider of two intervals of the same mean; that over episodes where seeds give none (one seed, or all alike);
+    none of too few users.
 
     Seeds that all draw from the same users tell nothing of others: what varies over seeds is training and chance. What
     varies over users is in the interval over episodes, which in turn takes the trained policies as given.

@@ -9,6 +9,7 @@ from typing import Any
 from recenv.agents.intervals import widest
 from recenv.agents.showcase import markdown_lines, page_part
 from recenv.core.enough import MIN_SEEDS, too_few
+from recenv.env.options import pessimism_caution
 
 COLUMNS = (
     "policy",
@@ -71,9 +72,11 @@ def _tells_copy(rows: Sequence[dict[str, Any]]) -> bool:
     return all(tag in row["metrics"] for row in rows for tag in ("shop/top_style_share", "shop/copy_gain_per_session"))
 
 
-def caution_lines(env: Mapping[str, Any]) -> list[str]:
-    """With which pessimism and support mask the policies were made, if any."""
+def caution_lines(env: Mapping[str, Any], segment_sd: float = 0.0) -> list[str]:
+    """With which pessimism and support mask the policies were made, if any; `segment_sd`: of the training world."""
     lines = []
+    if caution := pessimism_caution(env["pessimism"], segment_sd):
+        lines.append(caution)
     if env["pessimism"]:
         lines.append(
             f"Learners trained, and model-greedy chose, with pessimism {env['pessimism']:g}: chances lowered by what "
@@ -93,7 +96,7 @@ def header_lines(result: dict[str, Any]) -> list[str]:
         f"Reward trained for: {result['objective']}. Values are expected reward a session under the judge's response "
         "model: gross counts every response, incremental only what showing adds.",
     ]
-    lines += [*caution_lines(result["env"]), *name_lines(result), *outer_lines(result)]
+    lines += [*caution_lines(result["env"], result.get("segment_sd", 0.0)), *name_lines(result), *outer_lines(result)]
     if result["candidates"] == "all":
         lines.append(
             "Candidates: ALL items, shown as the world's reference treatment says. This is extrapolation: most of what "

@@ -28,6 +28,7 @@ from recenv.agents.evaluate import evaluate
 from recenv.agents.intervals import t_interval
 from recenv.agents.jobs import Contestant, masked_alike
 from recenv.agents.training import TrainSettings, learn, validation
+from recenv.core.enough import no_spread
 from recenv.data.logs import build
 from recenv.data.options import BuildOptions
 from recenv.data.schema import RawTables
@@ -206,10 +207,11 @@ def summary(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _adjusted(x: NDArray[np.float64], m: int) -> list[float] | None:
-    """Ends of the t interval at level 1 - .05 / m (Bonferroni); None where there is one value only."""
-    if len(x) < 2:
+    """Ends of the t interval at level 1 - .05 / m (Bonferroni); None of one value, or of values all alike."""
+    deviation = float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
+    if no_spread(deviation, float(x.mean())):
         return None
-    half = float(stats.t.ppf(1.0 - 0.025 / m, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    half = float(stats.t.ppf(1.0 - 0.025 / m, len(x) - 1)) * deviation
     return [float(x.mean()) - half, float(x.mean()) + half]
 
 

@@ -12,7 +12,8 @@ from recenv.agents.jobs import Contestant
 from recenv.agents.ranking import rank_runs
 from recenv.agents.report import markdown
 from recenv.agents.training import TrainSettings
-from recenv.env.options import EnvOptions
+from recenv.env.options import EnvOptions, world_caution
+from recenv.env.prepared import load_world
 from recenv.trust.visits import held_out_visits
 from recenv.world import World, judge_path
 
@@ -98,6 +99,8 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
         workers=config.workers,
         outer_episodes=config.outer_episodes,
     )
+    if caution := config.pessimism and world_caution(config.pessimism, load_world(config.world)):
+        print(caution)
     result = benchmark(config.world, config.judge or judge_path(config.world), config.out, settings)
     print(markdown(result))
     paths = {name: str(config.out / f"benchmark.{name}") for name in ("json", "md", "html")}

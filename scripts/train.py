@@ -10,7 +10,8 @@ from tyro.conf import Positional
 
 from recenv.agents.jobs import Contestant
 from recenv.agents.training import TrainSettings, train
-from recenv.env.options import EnvOptions
+from recenv.env.options import EnvOptions, world_caution
+from recenv.env.prepared import load_world
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ def run(config: TrainConfig) -> dict[str, Any]:
              "pessimism", "support")  # fmt: skip
     env = EnvOptions(**{name: getattr(config, name) for name in names})
     settings = TrainSettings(config.steps, config.seed, env, agent.config, episodes=config.episodes)
+    caution = config.pessimism and world_caution(config.pessimism, load_world(config.world))
+    if caution:
+        print(caution)
     path, result = train(agent.name, config.world, config.out, settings)
     metrics = result.metrics()
     print(f"trained {agent} for {config.steps:,} steps: {path}")
@@ -65,7 +69,12 @@ def run(config: TrainConfig) -> dict[str, Any]:
         if tag in metrics:
             print(f"  {tag} {metrics[tag]:.4f} (validation users, training world; `recenv benchmark` judges)")
     print(f"curves: tensorboard --logdir {path}")
-    return {"run": str(path), "policy": str(path / "policy"), "metrics": metrics}
+    return {
+        "run": str(path),
+        "policy": str(path / "policy"),
+        "metrics": metrics,
+        "warnings": [caution] if caution else [],
+    }
 
 
 if __name__ == "__main__":

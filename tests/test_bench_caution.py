@@ -59,7 +59,8 @@ def test_changes_are_paired_and_their_adjusted_intervals_wider() -> None:
     rows = bench.summary([{"seed": s, "lines": lines(s)} for s in range(3)])
     assert "change" not in rows[0]
     assert "change" not in rows[1]
-    assert rows[2]["change"] == pytest.approx([-0.1, -0.1, -0.1])
+    assert rows[2]["change"] == [pytest.approx(-0.1), None, None], "the same in every shop: no interval"
+    assert rows[2]["adjusted"] is None
     assert rows[2]["better"] == 0
     mean, low, high = rows[3]["change"]
     assert mean == pytest.approx(0.2)

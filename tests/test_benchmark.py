@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from recenv.agents.base import load_policy
-from recenv.agents.benchmark import BenchmarkSettings, Scores, difference, planning_gain, table, users_of
+from recenv.agents.benchmark import BenchmarkSettings, Scores, difference, planning_gain, table, users_of, value
 from recenv.agents.contest import benchmark
 from recenv.agents.evaluate import Evaluation
 from recenv.agents.intervals import Interval, clustered_interval, paired_interval, t_interval, wider
@@ -51,6 +51,8 @@ def test_t_interval_of_known_values() -> None:
     low, high = stats.t.interval(0.95, 2, loc=x.mean(), scale=stats.sem(x))
     assert t_interval(x).as_list() == pytest.approx([x.mean(), low, high])
     assert t_interval(x[:1]).as_list() == [1.0, None, None]
+    for same in (0.0, 0.3, 1.0):  # as in clustered_interval: values all alike do not tell how others would differ
+        assert t_interval(np.full(3, same)).as_list() == [pytest.approx(same), None, None]
     with pytest.raises(InputError, match="no values"):
         t_interval(np.array([]))
 
@@ -192,7 +194,8 @@ def test_benchmark_writes_a_table_with_paired_intervals(result: tuple[Path, dict
     assert json.loads((out / "benchmark.json").read_text()) == json.loads(json.dumps(found))
     rows = {row["name"]: row for row in found["rows"]}
     assert set(rows) == {"logged", "model-greedy", "random", "popular", "personal-popular", "linucb"}
-    assert rows["logged"]["over_logged"]["gross"]["seeds"] == [0.0, 0.0, 0.0]
+    assert rows["logged"]["over_logged"]["gross"]["seeds"] == [0.0, None, None]
+    assert rows["logged"]["over_logged"]["gross"]["wider"] == [0.0, 0.0, 0.0]
     gross = [row["judge"]["gross"][0] for row in found["rows"]]
     assert gross == sorted(gross, reverse=True)
     for term in ("gross", "incremental"):
@@ -315,3 +318,19 @@ def test_a_table_says_with_which_caution_its_policies_were_made() -> None:
     told = " ".join(caution_lines({"pessimism": 0.25, "support": 0.01}))
     assert "pessimism 0.25" in told
     assert "below 0.01" in told
+    assert "CAUTION" not in told
+
+
+def test_seeds_that_agree_exactly_leave_the_interval_over_episodes(worlds: tuple[Path, Path]) -> None:
+    world = World.load(worlds[1])
+    user = np.tile(world.start.user_id, 3)
+    once = np.random.default_rng(0).random(len(world.start.user_id))
+    agree = _scores("popular", world, np.tile(once, (3, 1)))
+    found = value(agree, "gross", user)
+    assert found["seeds"] == [pytest.approx(once.mean()), None, None]
+    assert found["wider"] == found["episodes"]
+    assert found["episodes"][1] is not None
+    apart = difference(agree, _scores("logged", world, np.tile(once - 0.5, (3, 1))), "gross", user)
+    assert apart["seeds"][1:] == apart["wider"][1:] == [None, None]
+    assert not apart["above_zero"]
+    assert "[" not in interval_text(apart["wider"])

@@ -13,12 +13,15 @@ from helpers_response import simulated_rows
 from helpers_world import small_world
 
 from recenv.agents.jobs import masked_alike, pessimistic_value
+from recenv.agents.report import caution_lines
 from recenv.agents.training import make_policy, validation
 from recenv.core.errors import InputError, UnsupportedError
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.response.ensemble import segment_variance
 from recenv.response.fit import FitOptions
+from recenv.scripts.train import TrainConfig
+from recenv.scripts.train import run as train
 from recenv.world import World
 
 
@@ -167,3 +170,16 @@ def test_the_mask_of_the_training_world_goes_with_the_policy() -> None:
     assert masked_alike(judge, world, EnvOptions()) is judge
     judged = masked_alike(judge, world, EnvOptions(support=0.01))
     np.testing.assert_array_equal(judged.logged_rates, world.logged_rates)
+
+
+def test_pessimism_that_leaves_nothing_of_what_was_never_shown_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_variance(with_members(small_world(0, n_items=6, n_starts=40, copies=0, leave=False))).save(tmp_path / "w")
+    for k, warned in ((0.39, False), (0.4, True)):
+        result = train(TrainConfig("popular", tmp_path / "w", tmp_path / f"r{k}", steps=10, episodes=4, pessimism=k))
+        told = capsys.readouterr().out
+        assert ("CAUTION, pessimism" in told) == warned == bool(result["warnings"])
+        lines = caution_lines({"pessimism": k, "support": 0.0}, segment_sd=2.5)
+        assert lines[0].startswith("CAUTION") == warned
+    assert "1 / segment_sd = 0.4 " in told

@@ -160,8 +160,8 @@ def assumptions(options: EnvOptions, world: World) -> list[str]:
         told += [line for line in (LATER_SLOTS,) if line not in world.meta["assumed"]]
     if options.pessimism:
         by = "the ensemble's disagreement" + (" and an assumed spread by segment" if world.open_by_segment else "")
-        sd = float(world.meta.get("segment_sd", 0.0))
-        if options.pessimism * sd >= 1:
+        if world_caution(options.pessimism, world):
+            sd = float(world.meta["segment_sd"])
             by += f" (at {1 / sd:g} and above, a segment is taken never to want what it was never shown)"
         told.append(f"pessimism {options.pessimism:g}: responses lowered by {by}, not estimates")
     if options.support:
@@ -169,6 +169,28 @@ def assumptions(options: EnvOptions, world: World) -> list[str]:
     if options.leave == "model":
         told.append("leaving: nobody leaves where nothing is shown; a slate counts by its mean logit")
     return told
+
+
+def pessimism_caution(pessimism: float, segment_sd: float) -> str:
+    """The warning where pessimism leaves nothing of what a segment was never shown; "" elsewhere.
+
+    With v = segment_sd^2 and a small p, max(0, p - k sqrt(v) p (1 - p)) is 0 from k = 1 / segment_sd on.
+
+    Args:
+        pessimism: k, standard deviations taken off. segment_sd: that of the world's fit; 0 where it has none.
+    """
+    if not segment_sd or pessimism * segment_sd < 1:
+        return ""
+    return (
+        f"CAUTION, pessimism {pessimism:g}: the world was fitted with segment_sd {segment_sd:g}, so that from "
+        f"1 / segment_sd = {1 / segment_sd:g} on whatever a segment was never shown is worth nothing to a policy, "
+        f"which then learns to leave it out. Keep pessimism below {1 / segment_sd:g}."
+    )
+
+
+def world_caution(pessimism: float, world: World) -> str:
+    """`pessimism_caution` of the world's own fit."""
+    return pessimism_caution(pessimism, float(world.meta.get("segment_sd", 0.0)))
 
 
 def _weights(options: EnvOptions, responses: tuple[str, ...]) -> dict[str, float]:
