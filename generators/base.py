@@ -41,12 +41,17 @@ _TYPES: dict[str, pa.DataType] = {
     "generator": pa.string(),
     "generator_hash": pa.string(),
     "seed": pa.int64(),
+    "channel": pa.string(),
+    "temperature": pa.float64(),
+    "log_prob": pa.float64(),
     "status": pa.string(),
     "checks": pa.string(),
 }
 
 COPY_SCHEMA = pa.schema(_TYPES)
-"""Columns of `copies.parquet` in order."""
+"""Columns of `copies.parquet` in order, as `Variant` describes them; `temperature` and `log_prob` may be null."""
+LOG_PROB_DIGITS = 3
+"""Decimals of `log_prob` in tables: float32 sums differ by some millionths of a nat with the lines scored beside."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,10 @@ class Variant:
         seed: the seed that it was drawn with.
         status: one of STATUSES.
         checks: reasons from the guardrails, "reason" or "reason:detail"; empty where all passed.
-        log_prob: natural logarithm of the line's probability under its generator, given style; None where unknown.
+        log_prob: log p(text | style) in nats, natural logarithm, summed over the line's tokens and its end, under the
+            generator that wrote it, without constraints and at temperature 1; None where unknown.
+        temperature: that `generate` was asked for, whatever factor of its own the generator has; None for lines that
+            were not sampled.
         channel, segment: what it was asked for.
     """
 
@@ -100,6 +108,7 @@ class Variant:
     status: str = "draft"
     checks: tuple[str, ...] = ()
     log_prob: float | None = None
+    temperature: float | None = None
     channel: str = "description"
     segment: str = ""
 
@@ -256,9 +265,15 @@ def rows(items: pa.Table | Iterable[Row]) -> list[Row]:
 
 
 def to_table(variants: Iterable[Variant]) -> pa.Table:
-    """Variants as the table `copies.parquet` (COPY_SCHEMA); `checks` is a JSON list of reasons."""
-    listed = [
-        {**{name: getattr(v, name) for name in COPY_SCHEMA.names if name != "checks"}, "checks": json.dumps(v.checks)}
-        for v in variants
-    ]
-    return pa.Table.from_pylist(listed, schema=COPY_SCHEMA)
+    """Variants as the table `copies.parquet` (COPY_SCHEMA).
+
+    `checks` is a JSON list of reasons; `log_prob` is rounded (LOG_PROB_DIGITS), and null where it is not finite.
+    """
+    return pa.Table.from_pylist([_row(v) for v in variants], schema=COPY_SCHEMA)
+
+
+def _row(variant: Variant) -> dict[str, Any]:
+    log_prob = variant.log_prob
+    known = log_prob is not None and math.isfinite(log_prob)
+    written = {"log_prob": round(log_prob, LOG_PROB_DIGITS) if known else None, "checks": json.dumps(variant.checks)}
+    return {name: getattr(variant, name) for name in COPY_SCHEMA.names} | written

@@ -122,10 +122,11 @@ class TransformerGenerator:
         check_whole("variants", n)
         check_seed(seed)
         check_temperature(temperature)
+        heat = float(temperature)
         return [
-            variant(self, request, line, seed)
+            variant(self, request, line, seed, heat)
             for request in requests
-            for line in choose(self, request, n, seed, float(temperature))
+            for line in choose(self, request, n, seed, heat)
         ]
 
     def log_prob(self, lines: Sequence[Line]) -> NDArray[np.float64]:

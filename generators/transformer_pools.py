@@ -86,7 +86,7 @@ def choose(pools: Pools, request: Request, n: int, seed: int, temperature: float
     return list(chosen.values())
 
 
-def variant(pools: Pools, request: Request, chosen: Chosen, seed: int) -> Variant:
+def variant(pools: Pools, request: Request, chosen: Chosen, seed: int, temperature: float) -> Variant:
     """A chosen line as a variant of the request's item."""
     style, text, log_prob = chosen
     return Variant(
@@ -98,6 +98,7 @@ def variant(pools: Pools, request: Request, chosen: Chosen, seed: int) -> Varian
         generator_hash=pools.hash,
         seed=seed,
         log_prob=log_prob,
+        temperature=temperature,
         channel=request.channel,
         segment=request.segment,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +14,8 @@ import pytest
 
 from recenv.core.errors import InputError
 from recenv.core.render import render
-from recenv.data.columns import COPY_COLUMNS, MAX_ID
+from recenv.data.columns import MAX_ID
 from recenv.generators.base import (
-    COPY_SCHEMA,
     Request,
     Row,
     Variant,
@@ -25,7 +23,6 @@ from recenv.generators.base import (
     make_generator,
     requests_for,
     rows,
-    to_table,
 )
 from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.guard_text import text_reasons
@@ -226,17 +223,6 @@ def test_bad_items_are_named_errors(bad: list[Row], message: str) -> None:
 def test_rows_read_arrow_and_leave_out_the_null_item() -> None:
     table = pa.Table.from_pylist([{"item_id": "__none__", "text": ""}, {"item_id": "007", "text": "Bananas"}])
     assert rows(table) == [{"item_id": "007", "text": "Bananas"}]
-
-
-def test_table_has_the_columns_of_copies() -> None:
-    made = write_copies(make_generator("templates"), catalogue(4), n=2, seed=0, currency="USD")
-    table = to_table(made.kept)
-    assert table.schema == COPY_SCHEMA
-    assert table.column_names == [column.name for column in COPY_COLUMNS]
-    assert table.num_rows == 8
-    assert set(table["status"].to_pylist()) == {"auto-passed"}
-    assert all(json.loads(checks) == [] for checks in table["checks"].to_pylist())
-    assert to_table([]).schema == COPY_SCHEMA
 
 
 def test_copy_ids_are_never_longer_than_an_id_may_be() -> None:

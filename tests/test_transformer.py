@@ -179,8 +179,8 @@ def test_an_item_gets_only_what_it_can_fill_and_prove(tiny: TransformerGenerator
 
 
 def test_a_request_may_name_styles_channel_and_segment(tiny: TransformerGenerator) -> None:
-    made = tiny.generate([Request(items(1)[0], ("playful",), "sms", "young")], 3, seed=0)
-    assert {(v.style, v.channel, v.segment) for v in made} == {("playful", "sms", "young")}
+    made = tiny.generate([Request(items(1)[0], ("playful",), "sms", "young")], 3, seed=0, temperature=0.9)
+    assert {(v.style, v.channel, v.segment, v.temperature) for v in made} == {("playful", "sms", "young", 0.9)}
     assert make_generator("transformer").name == "transformer"
 
 

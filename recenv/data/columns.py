@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 EVENT_KINDS = ("impression", "opportunity", "view", "cart", "purchase")
@@ -65,9 +66,14 @@ COPY_COLUMNS: tuple[Column, ...] = (
     Column("generator", "text"),
     Column("generator_hash", "text"),
     Column("seed", "integer", nullable=True),
+    Column("channel", "text", nullable=True),
+    Column("temperature", "number", nullable=True, low=0.0, open_low=True),
+    Column("log_prob", "number", nullable=True, low=-math.inf, high=0.0),
     Column("status", "text"),
     Column("checks", "text"),
 )
+"""Where a line came from stands with it; of logged lines it is mostly missing. `channel`: where it is to stand.
+`temperature`: of sampling. `log_prob`: nats, of the whole line under the generator that wrote it."""
 QUARANTINE_COLUMNS: tuple[str, ...] = ("table", "reason", "source", "row", "record")
 """`source`: the file; `row`: its 0-based data row; `record`: the row as JSON, so that nothing is lost."""
 

@@ -182,7 +182,7 @@ class Dataset:
             n: _unchanged(folder / _plain(n), meta).read_bytes() for n in meta["hashes"] if not n.endswith(".parquet")
         }
         frames["events"] = conform_events(frames["events"])
-        frames["copies"]["seed"] = frames["copies"]["seed"].astype("Int64")
+        frames["copies"] = conform_copies(frames["copies"])
         return cls(**frames, meta=meta, extras=extras)
 
 
@@ -209,6 +209,21 @@ def conform_events(events: pd.DataFrame) -> pd.DataFrame:
             columns[spec.name] = values
     columns |= {name: events[name].astype("float32") for name in sorted(filter(is_feature, events.columns))}
     return pd.DataFrame(columns, index=events.index).reset_index(drop=True)
+
+
+def conform_copies(copies: pd.DataFrame) -> pd.DataFrame:
+    """The copies with every column in order; one that may be missing is all missing where an older data set lacks it.
+
+    Other columns stay as they are.
+    """
+    found = copies.copy()
+    for column in COPY_COLUMNS:
+        if column.nullable and column.name not in found:
+            dtype = "str" if column.type in ("id", "text") else "float64"
+            found[column.name] = pd.Series(np.nan, found.index, dtype=dtype)
+    found["seed"] = found["seed"].astype("Int64")
+    names = [column.name for column in COPY_COLUMNS]
+    return found[[*names, *(name for name in found if name not in names)]]
 
 
 def as_category(values: pd.Series, categories: tuple[str, ...]) -> pd.Series:

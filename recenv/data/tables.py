@@ -189,7 +189,8 @@ def _finish(frame: pd.DataFrame, table: str, first: list[str], meta: dict[str, A
             out[name] = values.astype("object").where(values.notna(), "").astype("str")
         elif table != "copies" and _is_text(values):
             out[name] = values.fillna("")
-        if pd.api.types.is_float_dtype(out[name].dtype):
+        # The numbers of copies may be missing; `validate` checks their ranges.
+        if table != "copies" and pd.api.types.is_float_dtype(out[name].dtype):
             low = 0.0 if name == "price" else None
             check_range(table, out[name], Column(name, "number", nullable=name in allowed, low=low))
     return out.sort_values(first[0], kind="stable", ignore_index=True)

@@ -233,6 +233,6 @@ def _copies(table: CopyTable | None, root: Path, ragged: list[pd.DataFrame]) -> 
             raise InputError("mapping key 'copies'", f"unknown column {name!r}", f"Use some of {', '.join(names)}.")
     if "copy_id" not in frame:
         raise InputError("mapping key 'copies'", "'copy_id' is not named", "Name the column of the ids.")
-    if "seed" in frame:
-        frame["seed"] = convert.to_number(frame["seed"], lambda row: f"copies row {row} column 'seed'")
+    for name in (c.name for c in COPY_COLUMNS if c.type in ("integer", "number") and c.name in frame):
+        frame[name] = convert.to_number(frame[name], lambda row, name=name: f"copies row {row} column {name!r}")
     return frame
