@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 from recenv.core import rng
 from recenv.core.errors import InputError
+from recenv.core.evidence import EVIDENCE, has_evidence
 from recenv.core.render import slots as slots_in
 from recenv.generators.base import Row, digest, word
 from recenv.generators.seeds import read_seeds
-
-EVIDENCE: dict[str, str] = {
-    "price": "a price: a finite number above 0",
-    "was_price": "an earlier price above the present one",
-    "often_bought": "true where the logs show that many shoppers buy it",
-    "bought_again": "true where the logs show that many shoppers buy it more than once",
-    "offer_ends": "the moment at which a running offer ends: ISO 8601 or a date type",
-    "low_stock": "true while few are left",
-}
-"""Columns of `items.parquet` on which a line may rest -> what they must hold."""
-
-FLAGS = ("often_bought", "bought_again", "low_stock")
-"""Evidence that is true or not there."""
 
 HELD_OUT = 10
 """One line in so many is kept from every generator, by the hash of its text: for perplexity and novelty."""
@@ -123,57 +107,6 @@ def _styles(source: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         what = "no mapping of styles to groups of lines"
         raise InputError("seed corpus", what, 'Write {"styles": {"plain": [{"needs": [], "lines": ["{product}"]}]}}')
     return styles
-
-
-def has_evidence(item: Row, need: str, at: datetime | None = None) -> bool:
-    """Whether a catalogue row carries what a line rests on (EVIDENCE).
-
-    A flag counts where it is true (or 1), an amount where it is a finite number above 0, `was_price` where it is above
-    `price` besides, `offer_ends` where it is a moment (`moment`), and later than `at` where that is given. Nobody's
-    clock is read: who gives no `at` vouches that the catalogue lists running offers only (`running` takes others out).
-    """
-    value = item.get(need)
-    if need in FLAGS:
-        return value is True or (isinstance(value, Real) and value == 1)
-    if need == "offer_ends":
-        ends = moment(value)
-        return ends is not None and (at is None or ends > at)
-    if need in ("price", "was_price"):
-        amount, price = _amount(value), _amount(item.get("price"))
-        return amount > 0 if need == "price" else amount > price > 0
-    return False
-
-
-def running(item: Row, at: datetime) -> Row:
-    """The catalogue row without an `offer_ends` that is over at that moment, or that is no moment."""
-    if item.get("offer_ends") is None or has_evidence(item, "offer_ends", at):
-        return item
-    return {name: value for name, value in item.items() if name != "offer_ends"}
-
-
-def moment(value: object) -> datetime | None:
-    """A moment in UTC from ISO 8601 text or a date type; None where it is none ("0", "soon", a number).
-
-    Without an offset it counts as UTC; a date without a time as the start of that day, so that an offer counts as over
-    rather too soon than too late.
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    if not isinstance(value, datetime) or value != value:
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _amount(value: object) -> float:
-    """A number that may be money, else 0."""
-    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)) or not math.isfinite(value):
-        return 0.0
-    return float(value)
 
 
 def fits(line: Line, item: Row, slots: frozenset[str]) -> bool:

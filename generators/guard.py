@@ -11,13 +11,15 @@ from dataclasses import replace
 from functools import lru_cache
 
 from recenv.core.errors import InputError
+from recenv.core.evidence import has_evidence
 from recenv.core.render import SLOT_COLUMNS, render, slot_value, slots
+from recenv.core.wording import canonical
 from recenv.generators.base import Row, Variant
 from recenv.generators.channels import channel_named, length_reason
-from recenv.generators.corpus import has_evidence, read_corpus
+from recenv.generators.corpus import read_corpus
 from recenv.generators.guard_claims import claim_reasons
 from recenv.generators.guard_profanity import profanity_reasons
-from recenv.generators.guard_text import canonical, disguised, text_reasons
+from recenv.generators.guard_text import disguised, text_reasons
 from recenv.generators.guard_voice import markup_reasons, personal_reasons, slot_reasons, voice_reasons
 from recenv.generators.guard_words import amount_reasons, word_reasons
 

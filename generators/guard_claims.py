@@ -14,15 +14,11 @@ from functools import lru_cache
 from typing import Any
 
 from recenv.core.errors import InputError
-from recenv.core.render import clean
+from recenv.core.evidence import claims, has_evidence, says, vouched
+from recenv.core.wording import whole
 from recenv.generators.base import Row
-from recenv.generators.corpus import has_evidence
-from recenv.generators.guard_phrases import Phrases, whole
-from recenv.generators.guard_text import canonical
+from recenv.generators.guard_phrases import Phrases
 from recenv.generators.seeds import read_seeds
-
-ATTRIBUTES = ("text", "brand", "category", "size", "department")
-"""Columns of `items.parquet` whose words a line may repeat."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +71,6 @@ def claim_words(item: Row | None = None) -> frozenset[str]:
     return frozenset(w for group in claim_groups() if item is None or not _open(group, item) for w in group.words)
 
 
-def vouched(item: Row) -> tuple[str, ...]:
-    """Entries of the item's column `claims`, canonical: classes or wordings that the shop vouches for.
-
-    Raises:
-        InputError: the column holds neither a list of texts nor one text with entries cut by ";".
-    """
-    value = item.get("claims")
-    if value is None or (isinstance(value, float) and value != value):
-        return ()
-    entries = value.split(";") if isinstance(value, str) else value
-    if not isinstance(entries, (list, tuple)) or not all(isinstance(e, str) for e in entries):
-        mend = f"Give a list of texts: a class ({', '.join(claim_classes())}) or the wording of a claim"
-        raise InputError(f"item {item.get('item_id')!r}, column 'claims'", f"{value!r} is no list of texts", mend)
-    return tuple(_class_name(e) or canonical(e).strip() for e in entries if e.strip())
-
-
 @lru_cache(maxsize=65_536)
 def find_claims(text: str) -> tuple[Claim, ...]:
     """Every claim in a canonical text, whatever could unlock it."""
@@ -101,13 +81,23 @@ def find_claims(text: str) -> tuple[Claim, ...]:
 
 def unlocked(claim: Claim, text: str, item: Row) -> bool:
     """Whether the item carries what a claim found in `text` (canonical) rests on."""
-    if _open(claim.group, item):
-        return True
-    wordings = [w for w in vouched(item) if w not in claim_classes()]
-    spans = (m.span() for w in wordings for m in whole(w).finditer(text))
-    if any(start <= claim.start and claim.end <= end for start, end in spans):
-        return True
-    return claim.group.from_item and any(whole(claim.words).search(canonical(clean(item.get(a)))) for a in ATTRIBUTES)
+    return any(has_evidence(item, need) for need in alternatives(claim, text, item))
+
+
+def alternatives(claim: Claim, text: str, item: Row) -> tuple[str, ...]:
+    """What unlocks a claim found in `text` (canonical), any one of it: a clause of `recenv.core.evidence`.
+
+    Of the wordings that the shop may vouch for, those that it vouches for on this item.
+    """
+    classes = {name.replace("_", " ") for name in claim_classes()}
+    wordings = [w for w in vouched(item) if w not in classes]
+    covering = [w for w in wordings if any(_covers(m.span(), claim) for m in whole(w).finditer(text))]
+    own = (says(claim.words),) if claim.group.from_item else ()
+    return (*_keys(claim.group), *map(claims, covering), *own)
+
+
+def _covers(span: tuple[int, int], claim: Claim) -> bool:
+    return span[0] <= claim.start and claim.end <= span[1]
 
 
 def claim_reasons(text: str, item: Row) -> list[str]:
@@ -131,14 +121,12 @@ def _known_spans(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _open(group: ClaimGroup, item: Row) -> bool:
-    if any(has_evidence(item, need) for need in group.needs):
-        return True
-    return not group.phrase_only and group.name in vouched(item)
+    return any(has_evidence(item, need) for need in _keys(group))
 
 
-def _class_name(entry: str) -> str:
-    name = entry.strip().casefold().replace(" ", "_")
-    return name if name in claim_classes() else ""
+def _keys(group: ClaimGroup) -> tuple[str, ...]:
+    """What unlocks every claim of a group: its columns, and its class in the column `claims`."""
+    return group.needs if group.phrase_only else (*group.needs, claims(group.name))
 
 
 def _group(name: str, entry: dict[str, Any]) -> ClaimGroup:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 _SLOT = r"\{\w+\}"
 Span = tuple[int, int]
@@ -40,12 +39,6 @@ class Phrases:
     def first(self, text: str) -> str | None:
         """The first hit's words, or None."""
         return next((words for words, _ in self.find(text)), None)
-
-
-@lru_cache(maxsize=4096)
-def whole(words: str) -> re.Pattern[str]:
-    """Matches exactly these canonical words where they stand whole in a canonical text."""
-    return re.compile(rf"(?<= ){re.escape(words)}(?= )")
 
 
 def _any_of(phrases: Iterable[str]) -> re.Pattern[str] | None:

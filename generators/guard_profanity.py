@@ -9,9 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from recenv.core.wording import canonical
 from recenv.generators.base import Row
 from recenv.generators.guard_phrases import Phrases
-from recenv.generators.guard_text import canonical, disguised
+from recenv.generators.guard_text import disguised
 from recenv.generators.guard_voice import read_guard
 from recenv.generators.guard_words import attribute_words
 

@@ -11,27 +11,16 @@ import unicodedata
 from collections.abc import Callable
 
 from recenv.core.render import SLOT_COLUMNS, slots
+from recenv.core.wording import canonical
 
 _PERCENT = frozenset("%‰‱٪％")
 _PUNCTUATION = frozenset(" .,:;?!'’‘\"“”-–—()&…{}")
-_WORDS = re.compile(r"\{\w+\}|\w+(?:'\w+)*")
-_APOSTROPHES = str.maketrans("’‘ʼ`´", "'''''")
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g",
                        "@": "a", "$": "s", "€": "e", "£": "l", "|": ""})  # fmt: skip
 _LOOKALIKES = str.maketrans("аеорсухкмтвнһіјѕԁɡʙᴇꜱᴛαεοιντκρυχ", "aeopcyxkmtbhhijsdgbestaeointkpux")
 _SPACED = re.compile(r"(?<= )\w(?: \w){2,}(?= )")
 _STRETCHED = re.compile(r"(\w)\1{2,}")
 _INNER_MARKS = re.compile(r"(?<=[^\W_])[*_.|·]+(?=[^\W_])")
-
-
-def canonical(text: str) -> str:
-    """Lower-case words and slots with one space before, between and after: " half price {product} ".
-
-    NFKD (full-width letters become plain ones), accents, format characters and punctuation removed, hyphens cut.
-    """
-    folded = unicodedata.normalize("NFKD", text).translate(_APOSTROPHES).casefold()
-    kept = "".join(c for c in folded if unicodedata.category(c) not in ("Mn", "Cf"))
-    return " " + " ".join(_WORDS.findall(kept)) + " "
 
 
 def disguised(text: str) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 
 from recenv.core.render import slots
+from recenv.core.wording import canonical
 from recenv.generators.guard_phrases import Phrases
-from recenv.generators.guard_text import canonical
 from recenv.generators.seeds import read_seeds
 
 _SHOUTED = re.compile(r"\b[A-Z]{2,}\b")

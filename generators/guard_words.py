@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from recenv.core.evidence import ATTRIBUTES
 from recenv.core.render import clean
+from recenv.core.wording import canonical
 from recenv.generators.base import Row
 from recenv.generators.corpus import read_corpus
-from recenv.generators.guard_claims import ATTRIBUTES, judged
+from recenv.generators.guard_claims import judged
 from recenv.generators.guard_phrases import Phrases
-from recenv.generators.guard_text import canonical
 from recenv.generators.seeds import read_seeds
 
 _ENDINGS = ("'s", "s'", "s", "es", "ed", "d", "ing", "ly")

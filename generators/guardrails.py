@@ -12,13 +12,13 @@ import pyarrow as pa
 from rapidfuzz import fuzz
 
 from recenv.core.errors import InputError
+from recenv.core.evidence import running, vouched
 from recenv.core.render import SLOT_COLUMNS
+from recenv.core.wording import canonical
 from recenv.generators.base import Generator, Row, Variant, check_asked, digest, requests_for, rows
 from recenv.generators.channels import channel_named
-from recenv.generators.corpus import read_corpus, running
+from recenv.generators.corpus import read_corpus
 from recenv.generators.guard import check, guard_reasons
-from recenv.generators.guard_claims import vouched
-from recenv.generators.guard_text import canonical
 from recenv.generators.templates import FALLBACK_TEXT
 
 ALIKE = 90.0

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from recenv.core.errors import InputError
+from recenv.core.evidence import has_evidence
 from recenv.generators.base import Row, digest
-from recenv.generators.corpus import HELD_OUT, Line, has_evidence, read_corpus
+from recenv.generators.corpus import HELD_OUT, Line, read_corpus
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.vocabulary import Condition, cut
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.core.checks import check_seed
+from recenv.core.evidence import EVIDENCE
 from recenv.generators.base import load_generator
-from recenv.generators.corpus import EVIDENCE, Line
+from recenv.generators.corpus import Line
 from recenv.generators.guard import guard_reasons
 from recenv.generators.tuning import Gate, Measured, TuningConfig, reinforce_tune, rejection_tune
 from recenv.response.text_effect import shipped

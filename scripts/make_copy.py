@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import ArtefactError, InputError
+from recenv.core.evidence import moment
 from recenv.core.render import render
 from recenv.data.columns import NONE_ITEM
 from recenv.generators.base import (
@@ -29,7 +30,7 @@ from recenv.generators.base import (
     rows,
     to_table,
 )
-from recenv.generators.corpus import moment, read_corpus
+from recenv.generators.corpus import read_corpus
 from recenv.generators.evidence import COUNTED, count_purchases, with_evidence
 from recenv.generators.guardrails import CopySet, write_copies
 from recenv.generators.pretrained_config import PretrainedConfig

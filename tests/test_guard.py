@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from recenv.core.errors import InputError
+from recenv.core.evidence import EVIDENCE
+from recenv.core.wording import canonical
 from recenv.generators.base import Variant
 from recenv.generators.channels import CHANNELS, channel_named, graphemes, length_reason
-from recenv.generators.corpus import EVIDENCE, read_corpus
+from recenv.generators.corpus import read_corpus
 from recenv.generators.guard import check, guard_reasons, verdict
 from recenv.generators.guard_claims import claim_classes, claim_words, find_claims
-from recenv.generators.guard_text import canonical, disguised
+from recenv.generators.guard_text import disguised
 from recenv.generators.guard_words import lexicon, unknown_words
 from recenv.generators.guardrails import near_duplicate
 from recenv.generators.quality import tokens

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from recenv.core.errors import ArtefactError, InputError
+from recenv.core.evidence import has_evidence
 from recenv.core.render import render
 from recenv.generators.base import load_generator, make_generator, requests_for
-from recenv.generators.corpus import has_evidence
 from recenv.generators.guard import guard_reasons
 from recenv.generators.guardrails import CopySet, write_copies
 

@@ -14,8 +14,8 @@ import pytest
 from helpers_world import small_world
 
 from recenv.core.errors import ArtefactError, InputError
+from recenv.core.evidence import has_evidence
 from recenv.generators.base import STATUSES
-from recenv.generators.corpus import has_evidence
 from recenv.generators.evidence import Counted, EvidenceRules, count_purchases, lower_share, with_evidence
 from recenv.generators.review import TRANSITIONS, as_table, by_reason, check_transition, decide, decisions_of
 from recenv.scripts.make_copy import CopyConfig, _noted, run
