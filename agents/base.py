@@ -140,6 +140,8 @@ REGISTRY: dict[str, Entry] = {
         Entry("sb3-dqn", "recenv.agents.sb3:SB3DQNPolicy", "Stable-Baselines3 DQN over a candidate set", True),
         Entry("sb3-ppo", "recenv.agents.sb3:SB3PPOPolicy", "Stable-Baselines3 PPO over a candidate set", True),
         Entry("sb3-a2c", "recenv.agents.sb3:SB3A2CPolicy", "Stable-Baselines3 A2C over a candidate set", True),
+        Entry("sb3-qrdqn", "recenv.agents.sb3_contrib:SB3QRDQNPolicy", "sb3-contrib QR-DQN over candidates", True),
+        Entry("sb3-maskable-ppo", "recenv.agents.sb3_contrib:SB3MaskablePPOPolicy", "PPO that learns by masks", True),
     )
 }
 

@@ -81,6 +81,8 @@ UNSUPPORTED: dict[str, str] = {
     "sb3-dqn": _CANDIDATES,
     "sb3-ppo": _CANDIDATES,
     "sb3-a2c": _CANDIDATES,
+    "sb3-qrdqn": _CANDIDATES,
+    "sb3-maskable-ppo": _CANDIDATES,
 }
 """Registered policies that do not export, and why."""
 

@@ -7,6 +7,7 @@ the environment's rule); when they act, the best among the allowed candidates is
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -241,8 +242,8 @@ def standardise(network: torch.nn.Module, examples: Floats) -> None:
 
 @contextmanager
 def own_randomness(seed: int, threads: int) -> Iterator[None]:
-    """SB3 draws from the global generators of torch and numpy: seed them inside, and leave them as they were."""
-    before, kept = torch.get_num_threads(), np.random.get_state()
+    """SB3 seeds and draws from the global generators of torch, numpy and Python: leave them all as they were."""
+    before, kept, plain = torch.get_num_threads(), np.random.get_state(), random.getstate()
     torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -251,3 +252,4 @@ def own_randomness(seed: int, threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         np.random.set_state(kept)
+        random.setstate(plain)

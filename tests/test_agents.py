@@ -268,7 +268,7 @@ def test_linucb_is_ridge_regression() -> None:
     assert policy.bound(x[:1], 1.0) > policy.bound(x[:1], 0.0)
 
 
-@pytest.mark.parametrize("name", ["linucb", "sb3-dqn", "sb3-ppo", "sb3-a2c"])
+@pytest.mark.parametrize("name", ["linucb", "sb3-dqn", "sb3-ppo", "sb3-a2c", "sb3-qrdqn", "sb3-maskable-ppo"])
 def test_learners_over_candidates_beat_chance(name: str) -> None:
     world = small_world(6, n_items=12, n_starts=90, copies=1, leave=False)
     env = EnvOptions(reward_mode="expected", candidates="all", reward="gross", horizon=3)
