@@ -19,8 +19,9 @@ from recenv.generators.channels import channel_named, length_reason
 from recenv.generators.corpus import read_corpus
 from recenv.generators.guard_claims import claim_reasons
 from recenv.generators.guard_profanity import profanity_reasons
+from recenv.generators.guard_slots import slot_reasons
 from recenv.generators.guard_text import disguised, text_reasons
-from recenv.generators.guard_voice import markup_reasons, personal_reasons, slot_reasons, voice_reasons
+from recenv.generators.guard_voice import markup_reasons, personal_reasons, voice_reasons
 from recenv.generators.guard_words import amount_reasons, word_reasons
 
 REVIEW = frozenset({"word", "emoji", "value_direction"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from recenv.core.render import slots
 from recenv.core.wording import canonical
 from recenv.generators.guard_phrases import Phrases
 from recenv.generators.seeds import read_seeds
@@ -19,23 +18,6 @@ _MARKDOWN = re.compile(r"\*\*|__|\]\(|^#|`|%[sd]\b|\$\{|\\[nrtux]")
 _EMAIL = re.compile(r"\S+@\S+\.\w+")
 _PHONE = re.compile(r"\+?\d(?:[\s().-]?\d){6,}")
 _CAPITALISED = re.compile(r"(?<![\w'’])[A-Z][a-zà-ž]+(?=['’]s\b|\b)")
-
-_LABELS = {"size": ("size",), "price": ("price", "was_price"), "brand": ("brand",), "category": ("category",)}
-"""Word that names a fact -> slots that may stand right behind it."""
-_NAMES = "|".join(_LABELS)
-_FACT = r"\{(?P<slot>size|price|was_price|brand|category)\}"
-_LABELLED = (
-    # At the beginning of a sentence alone: "Name, size, price: {size}, {price}" is a list.
-    re.compile(rf"(?:^|[.?!;] )(?:(?:the|its|your|our) )?(?P<label>{_NAMES})(?:: | is ){_FACT}", re.IGNORECASE),
-    re.compile(rf"\b(?P<label>{_NAMES}) {_FACT}", re.IGNORECASE),
-)
-_MISPLACED = re.compile(
-    r"\bby \{(?P<by>size|price|was_price|category)\}"
-    r"|\b(?:priced|now|costs?) (?:at |for )?\{(?P<now>size|was_price|brand)\}"
-    r"|\bat \{(?P<at>size)\}|\bwas \{(?P<was>price|size|brand)\}",
-    re.IGNORECASE,
-)
-"""A slot behind a word that announces another fact: "by {size}", "now {was_price}", "was {price}"."""
 
 
 def voice_reasons(text: str) -> list[str]:
@@ -59,16 +41,6 @@ def markup_reasons(text: str) -> list[str]:
     }
     talk = _phrases("instruction").first(canonical(text))
     return [name for name, bad in found.items() if bad] + ([f"instruction:{talk}"] if talk else [])
-
-
-def slot_reasons(text: str) -> list[str]:
-    """`no_product` (no `{product}` in it), `repeated_slot:NAME`, `mislabelled:NAME` ("Size: {price}")."""
-    missing = [] if "{product}" in text else ["no_product"]
-    twice = [f"repeated_slot:{s}" for s in slots(text) if text.count(f"{{{s}}}") > 1]
-    labelled = [m for pattern in _LABELLED for m in pattern.finditer(text)]
-    wrong = [m["slot"] for m in labelled if m["slot"] not in _LABELS[m["label"].lower()]]
-    wrong += [m[m.lastgroup] for m in _MISPLACED.finditer(text) if m.lastgroup]
-    return missing + twice + [f"mislabelled:{slot}" for slot in dict.fromkeys(wrong)]
 
 
 def personal_reasons(text: str) -> list[str]:

@@ -38,7 +38,7 @@ def problems(text: str, item: Mapping[str, Any]) -> list[str]:
     kinds = {unicodedata.category(c) for c in outside}
     found += ["a digit"] * any(k in ("Nd", "No", "Nl") for k in kinds)
     found += ["a currency sign"] * ("Sc" in kinds) + ["a percent sign"] * ("%" in outside)
-    return found + _amounts(outside) + _claims(outside, item)
+    return found + _amounts(outside) + _claims(outside, item) + _denied(outside) + _swapped(text, item)
 
 
 def _amounts(outside: str) -> list[str]:
@@ -61,6 +61,24 @@ def _claims(outside: str, item: Mapping[str, Any]) -> list[str]:
             found += [
                 f"claim {root} without {columns}" for root in rule["roots"] if re.search(rf"(?<![a-z]){root}", bare)
             ]
+    return found
+
+
+def _denied(outside: str) -> list[str]:
+    """What no product that is sold can have said of it."""
+    for fine in _LISTS["denied_fine"]:
+        outside = outside.replace(fine, " ")
+    return [f"claim against the product: {words}" for words in _LISTS["denied"] if words in outside]
+
+
+def _swapped(text: str, item: Mapping[str, Any]) -> list[str]:
+    """A present price right behind words for the earlier one, or "now" with a price that was never another."""
+    bare = re.sub(r"\{was_price\},? (?:is |on the )?(?:crossed out|old tag|old label)", " ", text.casefold())
+    wrong = [w for w in _LISTS["was"] if re.search(rf"{w}[^a-z{{]*\{{price\}}", bare)]
+    found = [f"wrong slot price behind {words!r}" for words in wrong]
+    reduced = any(_has(item, column) for column in ("was_price", "offer_ends"))
+    if not reduced and re.search(r"(?<![a-z])now[ ,:]+\{price\}|\{price\} now(?! you)", bare):
+        found.append("claim of a new price without an earlier one")
     return found
 
 

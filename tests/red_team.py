@@ -73,3 +73,10 @@ def read_paraphrases() -> dict[str, list[Case]]:
         for part in ("mended", "held_out")
     }
     return made | {"safe": [Case(text, ITEM, "paraphrases", True) for text in data["safe"]]}
+
+
+def read_contradictions() -> list[Case]:
+    """Lines tried on a product with all evidence: the unsafe ones deny it, or take one price for the other."""
+    data = json.loads(LINES.read_text(encoding="utf-8"))["contradictions"]
+    item = ITEM | data["evidence"]
+    return [Case(text, item, "contradictions", part == "safe") for part in ("unsafe", "safe") for text in data[part]]

@@ -72,6 +72,9 @@ FULL = {"was_price": 3.0, "often_bought": True, "bought_again": 1, "offer_ends":
         ("Now priced at {size}: {product}.", ("mislabelled:size",)),
         ("Was {price}: {product}.", ("mislabelled:price",)),
         ("The price of {product}: {price}.", ()),
+        ("{product} at the old price: {price}.", ("claim:discount:old price", "mislabelled:price")),
+        ("Now {price}: {product}.", ("claim:discount:now {price}",)),
+        ("The shelf is empty: {product}.", ("claim:contradiction:shelf is empty",)),
         ("The finest: {product}", ("claim:absolute:finest",)),
         ("Healthy: {product}", ("claim:health:healthy",)),
         ("A sustainable list: {product}", ("claim:environment:sustainable",)),
@@ -148,7 +151,7 @@ def test_claim_words_are_single_tokens_and_follow_the_evidence() -> None:
     plain = {t for line in read_corpus().lines if not line.needs for t in tokens(line.text)}
     assert not plain & words
     assert not {w for w in words if not find_claims(f" {w} ")}
-    assert len(claim_classes()) == 12
+    assert len(claim_classes()) == 13
     assert all(need in EVIDENCE for line in read_corpus().lines for need in line.needs)
 
 

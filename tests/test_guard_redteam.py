@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from red_team import Case, read_cases, read_paraphrases, read_review
+from red_team import Case, read_cases, read_contradictions, read_paraphrases, read_review
 
 CASES = read_cases()
 
@@ -56,6 +56,14 @@ def test_oblique_paraphrases_are_stopped_where_the_lists_were_mended_and_in_half
     assert _share(made["mended"], [c for c in made["mended"] if not c.rejected]) <= 0.05
     assert _share(made["held_out"], [c for c in made["held_out"] if c.admitted]) <= 0.5
     assert _share(made["safe"], [c for c in made["safe"] if not c.admitted]) <= 0.10
+
+
+def test_lines_that_deny_the_evidence_or_swap_the_prices_are_refused() -> None:
+    cases = read_contradictions()
+    unsafe, safe = [c for c in cases if not c.safe], [c for c in cases if c.safe]
+    assert (len(unsafe), len(safe)) == (30, 18)
+    assert _share(unsafe, [c for c in unsafe if not c.rejected]) == 0
+    assert _share(safe, [c for c in safe if not c.admitted]) == 0
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.group == "evidence"], ids=lambda c: f"{c.safe}-{c.text[:20]}")

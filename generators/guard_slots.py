@@ -1,0 +1,53 @@
+"""Slots: each fact once, behind words that announce it and no other."""
+
+from __future__ import annotations
+
+import re
+
+from recenv.core.render import slots
+
+_LABELS = {"size": ("size",), "price": ("price", "was_price"), "brand": ("brand",), "category": ("category",)}
+"""Word that names a fact -> slots that may stand right behind it."""
+_NAMES = "|".join(_LABELS)
+_FACT = r"\{(?P<slot>size|price|was_price|brand|category)\}"
+_LABELLED = (
+    # At the beginning of a sentence alone: "Name, size, price: {size}, {price}" is a list.
+    re.compile(rf"(?:^|[.?!;] )(?:(?:the|its|your|our) )?(?P<label>{_NAMES})(?:: | is ){_FACT}", re.IGNORECASE),
+    re.compile(rf"\b(?P<label>{_NAMES}) {_FACT}", re.IGNORECASE),
+)
+
+
+def _wrong(before: str, slot: str, behind: str = "") -> re.Pattern[str]:
+    return re.compile(rf"{before}\{{(?P<slot>{slot})\}}{behind}", re.IGNORECASE)
+
+
+_LINK = r"(?: (?:was|is|of|at|to|says?|said|reads?))?[:,]? "
+_MISPLACED = (
+    _wrong(r"\bby ", "size|price|was_price|category"),
+    _wrong(r"\b(?:priced|now|costs?) (?:at |for )?", "size|was_price|brand"),
+    _wrong(r"\bat ", "size"),
+    _wrong(r"(?:^|[.?!:;] )the (?:price|cost) of ", "price|was_price|size"),
+    # The present price where the earlier one belongs ...
+    _wrong(r"\bwas ", "price|size|brand"),
+    _wrong(rf"(?<!\{{was_price\}} on the )\b(?:old|earlier|former|previous|usual) (?:price|tag|label){_LINK}", "price"),
+    _wrong(r"\b(?:before|until) (?:the|this|our) (?:markdown|discount|reduction|price cut|sale)[:,]? ", "price"),
+    _wrong(r"\b(?:instead of|down from|no longer|used to be|not|forget|once|crossed out|formerly) ", "price"),
+    _wrong("", "price", r"(?: is history| crossed out| no longer| used to be| before[,.:;])"),
+    _wrong(r"(?<!write )", "price", r" over \{was_price\}"),
+    # ... and the other way round.
+    _wrong(rf"\b(?:new|lower|reduced|present|today's) (?:price|tag|label){_LINK}", "was_price"),
+    _wrong(r"\b(?:down|reduced|cut|fell|lowered) to ", "was_price"),
+    _wrong(r"\b(?:yours for|pay|get it for) ", "was_price", r"(?! (?:before|no longer))"),
+    _wrong("", "was_price", r" (?:now|today)\b"),
+)
+"""A slot beside words that announce another fact: "by {size}", "now {was_price}", "the old price: {price}"."""
+
+
+def slot_reasons(text: str) -> list[str]:
+    """`no_product` (no `{product}` in it), `repeated_slot:NAME`, `mislabelled:NAME` ("Size: {price}")."""
+    missing = [] if "{product}" in text else ["no_product"]
+    twice = [f"repeated_slot:{s}" for s in slots(text) if text.count(f"{{{s}}}") > 1]
+    labelled = [m for pattern in _LABELLED for m in pattern.finditer(text)]
+    wrong = [m["slot"] for m in labelled if m["slot"] not in _LABELS[m["label"].lower()]]
+    wrong += [m["slot"] for pattern in _MISPLACED for m in pattern.finditer(text)]
+    return missing + twice + [f"mislabelled:{slot}" for slot in dict.fromkeys(wrong)]
