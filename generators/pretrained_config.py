@@ -11,6 +11,8 @@ from recenv.core.checks import check_whole
 from recenv.core.errors import ArtefactError, InputError
 
 TUNING = ("none", "lora")
+GGUF_MAGIC = b"GGUF"
+"""First bytes of every GGUF file (ggml-org/ggml, docs/gguf.md)."""
 _CHUNK = 1 << 22
 
 
@@ -86,10 +88,17 @@ class PretrainedConfig:
         return made.hexdigest()[:16]
 
 
+def _head(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(len(GGUF_MAGIC))
+
+
 def _trouble(path: Path, gguf: bool, on_hub: bool) -> tuple[str, str]:
     """(what is wrong with it, how to mend it); two times "" where nothing is seen from outside."""
     if gguf and not path.is_file():
         return "there is no such file", "Name a GGUF file"
+    if gguf and (found := _head(path)) != GGUF_MAGIC:
+        return f"is no GGUF file: it begins with {found!r}, not {GGUF_MAGIC!r}", "Download it again, or name another"
     if not path.exists() and not on_hub:
         return "no such folder", "Name a model folder, a GGUF file or a hub id"
     if path.is_file() and not gguf:

@@ -100,7 +100,10 @@ def test_a_cell_of_a_wrong_type_is_named(tmp_path: Path, line: str, words: list[
     [
         (HEADER.replace("item,", "itm,"), ["'item'", "missing", "did you mean 'itm'"]),
         (HEADER.replace("revenue", "click"), ["'click'", "twice"]),
-        (HEADER.replace(",", ";"), ["missing", "The file has"]),
+        (HEADER.replace(",", ";"), ["line 1", "parted by ';'", '"delimiter": ";"']),
+        (HEADER.replace(",", "\t"), ["line 1", "a tab", '"delimiter": "\\t"']),
+        (HEADER.replace(",", "|").replace("item|", "itm|"), ["'|'", '"delimiter": "|"']),
+        (HEADER.replace("item,", "it;em,"), ["'item'", "missing", "The file has"]),
     ],
 )
 def test_missing_renamed_and_duplicate_columns(tmp_path: Path, header: str, words: list[str]) -> None:
@@ -134,6 +137,14 @@ def test_encodings_that_are_read(tmp_path: Path, content: bytes, table: dict[str
     assert last["timestamp"] == pd.Timestamp("2024-03-03T01:00:00Z")
 
 
+def _with_byte(byte: int, row: int, quote: bool = False) -> bytes:
+    """A file whose data row `row` (from 1) has this byte in its item, after a quoted cell with a comma if so asked."""
+    line = b"u3,007" + bytes([byte]) + b",impression,2024-03-02T10:00:00Z,0,0.5,"
+    user = b'"u,\xc3\xbc3",007' if quote else b"u3,007"
+    lines = [HEADER.encode(), *[GOOD[0].encode()] * (row - 1), line.replace(b"u3,007", user, 1), GOOD[1].encode()]
+    return b"\n".join(lines) + b"\n"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -142,7 +153,13 @@ def test_encodings_that_are_read(tmp_path: Path, content: bytes, table: dict[str
         (b"\n\n", ["no header"]),
         (body().encode("utf-16-le"), ["NUL byte", "utf-16-le"]),
         (f"{HEADER}\n{GOOD[0]}\nu\0,1,view,2024-03-01T10:00:00Z,,,\n".encode(), ["line 3", "NUL byte"]),
-        ((HEADER + "\n" + GOOD[0].replace("u1", "ü1") + "\n").encode("latin-1"), ["log.csv", "encoding"]),
+        (
+            (HEADER + "\n" + GOOD[0].replace("u1", "ü1") + "\n").encode("latin-1"),
+            ["log.csv line 2 column 'user'", "byte 1 of the line, 0xfc", "latin-1", "iconv"],
+        ),
+        (_with_byte(0x96, 3), ["log.csv line 4 column 'item'", "byte 7 of the line, 0x96", "cp1252"]),
+        (_with_byte(0xFC, 3, quote=True), ["log.csv line 4 column 'item'", "byte 12 of the line"]),
+        (_with_byte(0xFC, 60_000), ["log.csv line 60001 column 'item'", "byte 7"]),
         ("\n".join([HEADER, 'u3,"007' + GOOD[0][6:], *GOOD, *GOOD]).encode(), ["never closed", "8 lines"]),
         (b"PAR1 not really", ["no readable Parquet"]),
     ],

@@ -172,8 +172,9 @@ def test_flat_files_with_their_own_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        ({"sesion_gap_minutes": 3}, "sesion_gap_minutes"),
-        ({"events": {"path": "mail.csv", "colums": {}}}, "colums"),
+        ({"sesion_gap_minutes": 3}, "sesion_gap_minutes.*Did you mean 'session_gap_minutes'"),
+        ({"events": {"path": "mail.csv", "colums": {}}}, "colums.*Did you mean 'columns'"),
+        ({"events": {**EMAIL["events"], "separator": ";"}}, "separator.*Did you mean 'delimiter'"),
         ({"events": {"path": "mail.csv", "columns": {"item_id": "segment"}}}, "'kind'"),
         ({"events": {"path": "mail.csv", "columns": {"item_id": "a"}, "constants": {"kind": "view"}}}, "'user_id'"),
         ({"propensity": "sure"}, "propensity"),

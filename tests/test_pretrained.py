@@ -132,6 +132,8 @@ def test_what_is_no_checkpoint_is_named(checkpoint: Path, tmp_path: Path, monkey
     (pickled / "config.json").write_text((checkpoint / "config.json").read_text())
     (pickled / "pytorch_model.bin").write_bytes(b"x")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    (tmp_path / "noise.gguf").write_bytes(bytes(range(200)))
+    (tmp_path / "hollow.gguf").touch()
     (tmp_path / "words.txt").write_text("x")
     # Whether the package is here or not: loading what is no GGUF fails by name either way.
     monkeypatch.setattr("recenv.generators.pretrained_config.find_spec", lambda name: name)
@@ -143,6 +145,8 @@ def test_what_is_no_checkpoint_is_named(checkpoint: Path, tmp_path: Path, monkey
         str(bare): "no safetensors",
         str(pickled): "no safetensors",
         str(tmp_path / "broken.gguf"): "cannot be loaded",
+        str(tmp_path / "noise.gguf"): "is no GGUF file: it begins with",
+        str(tmp_path / "hollow.gguf"): "is no GGUF file: it begins with b''",
         "a/b/c": "no such folder",
     }
     for name, what in cases.items():
@@ -162,6 +166,9 @@ def test_missing_packages_are_named_before_anything_is_loaded(
     for name, tune, what in ((checkpoint, "lora", "peft"), (tmp_path / "a.gguf", "none", "gguf")):
         with pytest.raises(InputError, match=rf"needs .*{what}.*pip install 'recenv\[llm\]'"):
             make_generator("pretrained", pretrained=PretrainedConfig(str(name), tune))
+    (tmp_path / "noise.gguf").write_bytes(b"noise")
+    with pytest.raises(ArtefactError, match="is no GGUF file"):  # no package would help
+        make_generator("pretrained", pretrained=PretrainedConfig(str(tmp_path / "noise.gguf")))
     with pytest.raises(InputError, match="option pretrained"):
         make_generator("transformer", pretrained=PretrainedConfig(str(checkpoint)))
     with pytest.raises(InputError, match="option pretrained: is missing"):

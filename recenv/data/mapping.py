@@ -10,7 +10,8 @@
                                                   or null: rows of that kind are set aside and counted
        "values": {"item_id": {"No E-Mail": "__none__"}},   any other value to be renamed, by our column
        "time_unit": "iso",                        iso | s | ms (since 1970) | order (whole numbers)
-       "delimiter": ",", "encoding": "utf-8", "missing": [""]},    cells that mean "not recorded"
+       "delimiter": ",",                          the separator; "\\t" a tab (the rule for .tsv files)
+       "encoding": "utf-8", "missing": [""]},     missing: cells that mean "not recorded"
      "items": {"path": "items.csv", "columns": {"item_id": "sku", "text": "title", "price": "price", "brand": "brand"},
                "types": {"brand": "text"},        number | text; undeclared: number where every cell is one
                "allow_missing": ["price"]},       numbers that may be missing
@@ -31,6 +32,7 @@ price cut, say), an item not shown keeps its own value.
 from __future__ import annotations
 
 import codecs
+import difflib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -240,8 +242,21 @@ def read_mapping(path: Path) -> Mapping:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if "EventTable" not in str(part))
-        what = "is no key of the mapping" if first["type"] == "extra_forbidden" else first["msg"]
-        raise InputError(f"{path} key {key!r}", what, "See the format in recenv.data.mapping.") from error
+        unknown = first["type"] == "extra_forbidden"
+        what = "is no key of the mapping" if unknown else first["msg"]
+        hint = _meant(str(first["loc"][-1])) if unknown else ""
+        raise InputError(f"{path} key {key!r}", what, f"{hint}See the format in recenv.data.mapping.") from error
+
+
+_MODELS = (Mapping, EventTable, SideTable, CopyTable, SplitRule)
+_OTHER_WORDS = {"separator": "delimiter", "sep": "delimiter", "charset": "encoding", "file": "path"}
+
+
+def _meant(key: str) -> str:
+    """The key that was probably meant by another word or a misspelling; "" where none is near."""
+    keys = sorted({name for model in _MODELS for name in model.model_fields})
+    near = _OTHER_WORDS.get(key) or next(iter(difflib.get_close_matches(key, keys, 1)), "")
+    return f"Did you mean {near!r}? " if near else ""
 
 
 def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from recenv.core.errors import InputError
 from recenv.data.checks import shorten
 from recenv.data.columns import QUARANTINE_COLUMNS
 from recenv.data.quarantine import ROW, SOURCE
+from recenv.data.suspects import check_delimiter, check_encoding
 
 _CHUNK = 1 << 24
 _BOMS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8"))
@@ -87,6 +88,7 @@ def _read_csv(
     encoding, lines, quotes = _scan(path, encoding)
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     header = _header(path, encoding, delimiter)
+    check_delimiter(path, header, delimiter, wanted)
     _check_header(path, header, wanted)
     ragged: list[pc.InvalidRow] = []
 
@@ -111,6 +113,7 @@ def _read_csv(
             ),
         )
     except (pa.ArrowInvalid, UnicodeError, OSError) as error:
+        check_encoding(path, encoding, header, delimiter)
         mend = f"Check the quotes and the encoding (now {encoding}); the mapping can set 'encoding' and 'delimiter'."
         raise InputError(str(path), f"cannot be read as CSV ({shorten(str(error), 200)})", mend) from error
     if quotes % 2 and read.num_rows + len(ragged) + 1 < lines:
@@ -163,24 +166,27 @@ def _scan(path: Path, declared: str | None) -> tuple[str, int, int]:
 
 
 def _header(path: Path, encoding: str, delimiter: str) -> list[str]:
-    codec = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
     try:
-        with path.open(encoding=codec, newline="") as stream:
-            lines = iter(stream.readline, "")
-            first = next((line for line in lines if line.strip()), "")
-            text = first
-            while text.count('"') % 2:
-                more = stream.readline()
-                if not more:
-                    break
-                text += more
-    except UnicodeError as error:
-        mend = 'Set "encoding" in the mapping, for instance "latin-1".'
-        raise InputError(f"{path} line 1", f"is not {encoding} ({error})", mend) from error
-    cells = next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+        cells = _first_cells(path, encoding, delimiter, "strict")
+    except UnicodeError as error:  # anywhere in the first block that is read
+        check_encoding(path, encoding, _first_cells(path, encoding, delimiter, "replace"), delimiter)
+        raise InputError(str(path), f"is not {encoding} ({error})", 'Set "encoding" in the mapping.') from error
     if not cells:
         raise InputError(str(path), "has no header", "Give a first line with the columns' names.")
     return cells
+
+
+def _first_cells(path: Path, encoding: str, delimiter: str, errors: str) -> list[str]:
+    """Cells of the first line that is not empty; `errors` as in `open`."""
+    codec = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+    with path.open(encoding=codec, errors=errors, newline="") as stream:
+        text = next((line for line in iter(stream.readline, "") if line.strip()), "")
+        while text.count('"') % 2:
+            more = stream.readline()
+            if not more:
+                break
+            text += more
+    return next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
 
 
 def _check_header(path: Path, header: list[str], wanted: list[str]) -> None:
