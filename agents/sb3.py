@@ -100,8 +100,10 @@ class SB3Policy(CandidatePolicy):
     def _policy_options(self) -> dict[str, Any]:
         return {"net_arch": [self.config.hidden] * 2, "features_extractor_class": Standardise}
 
-    def algorithm_options(self) -> dict[str, Any]:
+    @staticmethod
+    def algorithm_options(config: SB3Config) -> dict[str, Any]:
         """Arguments of the SB3 class beyond those shared."""
+        del config
         return {}
 
     def scores(self, observations: Tensor) -> Tensor:
@@ -123,7 +125,7 @@ class SB3Policy(CandidatePolicy):
         with own_randomness(seed, config.threads):
             model = self.algorithm(
                 "MlpPolicy", env, learning_rate=config.lr, gamma=config.discount, seed=seed, device="cpu",
-                policy_kwargs=self._policy_options(), **self.algorithm_options(),
+                policy_kwargs=self._policy_options(), **self.algorithm_options(config),
             )  # fmt: skip
             standardise(model.policy, examples)
             self.network = model.policy
@@ -162,14 +164,15 @@ class SB3DQNPolicy(SB3Policy):
     name = "sb3-dqn"
     algorithm: ClassVar[Any] = DQN
 
-    def algorithm_options(self) -> dict[str, Any]:
+    @staticmethod
+    def algorithm_options(config: SB3Config) -> dict[str, Any]:
         return {
             "batch_size": 256,
             "buffer_size": 20_000,
             "learning_starts": 1_000,
             "train_freq": 1,
             "gradient_steps": 2,
-            "target_update_interval": self.config.envs,
+            "target_update_interval": config.envs,
             "tau": 0.05,
             "exploration_fraction": 0.5,
             "exploration_final_eps": 0.05,
@@ -186,7 +189,9 @@ class SB3PPOPolicy(SB3Policy):
     name = "sb3-ppo"
     algorithm: ClassVar[Any] = PPO
 
-    def algorithm_options(self) -> dict[str, Any]:
+    @staticmethod
+    def algorithm_options(config: SB3Config) -> dict[str, Any]:
+        del config
         return {"n_steps": 16, "batch_size": 256, "n_epochs": 4, "ent_coef": 0.003}
 
     def scores(self, observations: Tensor) -> Tensor:
@@ -200,7 +205,9 @@ class SB3A2CPolicy(SB3PPOPolicy):
     name = "sb3-a2c"
     algorithm: ClassVar[Any] = A2C
 
-    def algorithm_options(self) -> dict[str, Any]:
+    @staticmethod
+    def algorithm_options(config: SB3Config) -> dict[str, Any]:
+        del config
         return {"n_steps": 5, "ent_coef": 0.003}
 
 
