@@ -15,15 +15,14 @@ from recenv.core.errors import InputError
 from recenv.data import sources
 from recenv.data.logs import build
 from recenv.data.meta import check_name
-from recenv.data.schema import SPLITS, read_meta
+from recenv.data.schema import read_meta
+from recenv.data.summary import kind_lines, summary_lines
 
 SOURCE_FIELDS = (
     "mapping", "seed", "items", "users", "sessions", "households", "policy", "campaign", "negatives", "copies",
     "faulty_weeks", "progress",
 )  # fmt: skip
 """Fields of the command that are options of a source."""
-WARN_SHARE = 0.2
-"""Share of rows set aside above which a warning is printed."""
 
 
 @dataclass(frozen=True)
@@ -75,32 +74,15 @@ def run(config: PrepareConfig) -> dict[str, Any]:
     check_name(config.out.resolve().name)
     _check_free(config.out, config.overwrite)
     raw = sources.load(config.source, config.path, _options(config))
-    dataset = build(raw, dataclasses.replace(raw.options, seed=config.seed, progress=config.progress))
+    options = dataclasses.replace(raw.options, seed=config.seed, progress=config.progress)
+    dataset = build(raw, options)
     _clear(config.out)
     dataset.save(config.out)
     meta = dataset.meta
-    print("\n".join(summary(config.out, meta)))
+    print("\n".join(summary_lines(config.out, meta, options)))
     keys = ("name", "source", "licence", "provenance", "kind", "exposure", "propensity", "negatives", "responses")
     more = ("time", "counts", "quarantined", "split_times", "assumed", "warnings")
-    return {"out": str(config.out), **{key: meta[key] for key in (*keys, *more)}}
-
-
-def summary(out: Path, meta: dict[str, Any]) -> list[str]:
-    """What was written, what was set aside and why, what to be warned of."""
-    counts = meta["counts"]
-    lines = [
-        f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['sessions']:,} sessions",
-        f"  {counts['rows']:,} rows (things shown or on offer, and users' own acts): "
-        + ", ".join(f"{name} {counts[name]:,}" for name in SPLITS),
-        f"  exposure {meta['exposure']}, propensity {meta['propensity']}, responses {meta['responses']}",
-    ]
-    aside = sum(meta["quarantined"].values())
-    if aside:
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in meta["quarantined"].items())
-        lines.append(f"  set aside ({out / 'quarantine.parquet'}): {reasons}")
-    if aside > WARN_SHARE * (aside + counts["rows"]):
-        lines.append(f"  warning: {aside:,} of {aside + counts['rows']:,} rows were set aside")
-    return lines + [f"  warning: {warning}" for warning in meta["warnings"]]
+    return {"out": str(config.out), "uses": kind_lines(meta), **{key: meta[key] for key in (*keys, *more)}}
 
 
 def _options(config: PrepareConfig) -> Any:

@@ -338,7 +338,6 @@ def test_bad_options_are_named(options: dict[str, Any]) -> None:
     ("cuts", "words"),
     [
         (("2024-03-30T00:00:00Z", "2024-03-10T00:00:00Z", "2024-04-01T00:00:00Z"), "not in order"),
-        (("2024-03-10", "2024-03-20", "2024-03-30"), "no zone"),
         (("soon", "later", "then"), "is no time"),
     ],
 )

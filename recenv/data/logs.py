@@ -146,7 +146,8 @@ def _join(
     events, counts = attribute(events, time, user * len(items) + item, split.until, how, options, quarantine)
     if events.empty:
         what = f"no row is left after attribution; set aside: {quarantine.counts}"
-        raise InputError("events", what, "Shorten the windows or bring a longer log.")
+        keys = "purchase_window_days, click_window_minutes of the mapping"
+        raise InputError("events", what, f"Shorten the windows ({keys}) or bring a longer log.")
     joined = [n for n, on in (("click", how.click), ("purchase", how.purchase)) if on]
     note = f"{' and '.join(joined)} attributed by last touch within "
     windows = [f"{getattr(options, f'{n}_window'):g} s ({n})" for n in joined]
@@ -203,8 +204,8 @@ def _cut(value: str | int, meta: dict[str, Any]) -> int:
         moment = pd.Timestamp(value)
     except (ValueError, TypeError) as error:
         raise InputError("option 'split_times'", f"{value!r} is no time", "Use ISO 8601 with a zone.") from error
-    if moment.tzinfo is None:
-        raise InputError("option 'split_times'", f"{value!r} has no zone", "Add one, such as 2024-05-01T00:00:00Z.")
+    if moment.tzinfo is None:  # as everywhere: a time that names no zone is UTC
+        moment = moment.tz_localize("UTC")
     return int(moment.timestamp())
 
 

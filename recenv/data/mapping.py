@@ -22,6 +22,13 @@
      "split": {"by": "auto|time|user|given", "fractions": [0.7, 0.1, 0.1, 0.1], "times": ["2024-05-01T00:00:00Z", ...]},
      "exp_reference": {"exp_mail": 1}, "exp_unshown": {"exp_mail": 0}}
 
+Kinds: on an impression click and purchase are recorded, or joined from rows of kind click and purchase within the
+windows above; they are what is predicted. Views, carts and purchases that answer nothing shown enter the user's
+history alone. An impression whose window is not over when its split, or the log, ends is set aside.
+
+Times: one that names no zone is UTC, here, in `split.times` and in what a served bundle is sent alike. Where some of a
+file's (or a request's) times name a zone and others do not, it is refused.
+
 `"user_id": null` in columns: the log has no users, each row is a visitor and a visit of its own. `"timestamp": null`:
 the log has no time, rows are ordered as they stand. Both must be said. `from_events`: one row for each id met in the
 event files (`user_id` is understood where it is null, each row then being a user). Without `items`, `users` or
