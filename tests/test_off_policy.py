@@ -1,49 +1,35 @@
-"""`recenv evaluate`: values of policies on logs, what they rest on, the command, estimators by name."""
+"""`recenv evaluate`: values of policies on a randomised log, the command, estimators and intervals by name."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small_fit
 from off_policy_logs import QUICK, altered, ask, randomised_email
 
 from recenv.agents.off_policy import text
 from recenv.agents.training import make_policy
 from recenv.core.errors import InputError
-from recenv.data import sources
-from recenv.data.logs import build
 from recenv.data.schema import SPLITS, Dataset
 from recenv.data.synthetic_email import EmailTruth
 from recenv.env.options import EnvOptions
-from recenv.response.fit import fit_worlds
 from recenv.scripts.cli import main
 from recenv.scripts.evaluate import EvaluateConfig, run
 from recenv.trust.action_groups import groups_of
-from recenv.trust.behaviour import EVEN, UNCONFOUNDED, behaviour, estimated, training
-from recenv.trust.decisions import Actions, logged_decisions, with_reward
+from recenv.trust.decisions import Actions, logged_decisions
 from recenv.trust.log_problem import read_problem
-from recenv.trust.off_policy import SLATE, on_policy, value_policies
+from recenv.trust.off_policy import on_policy, value_policies
 from recenv.trust.ope import Target, headline_estimator
-from recenv.trust.ope.large_actions import COPY_UNKNOWN
 from recenv.trust.problem import Settings
-from recenv.variants import add_copies
 from recenv.world import World
 
 
 @pytest.fixture(scope="module")
 def email(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return randomised_email(tmp_path_factory.mktemp("email"), 12000)
-
-
-@pytest.fixture(scope="module")
-def blind(tmp_path_factory: pytest.TempPathFactory, small_shop: Path) -> Path:
-    """The small shop's log without its propensities."""
-    return altered(small_shop / "data", tmp_path_factory.mktemp("blind") / "data", propensity=np.nan)
 
 
 def test_estimates_on_a_randomised_log_hold_the_truth(email: Path) -> None:
@@ -144,41 +130,6 @@ def test_the_reward_model_never_sees_the_user_it_judges(email: Path) -> None:
     assert moved.mean() > 0.5
 
 
-def test_a_log_without_propensities_is_estimated_and_says_what_that_assumes(small_shop: Path, blind: Path) -> None:
-    report = ask(small_shop, blind, ("logged", "popular"))
-    assert report["propensity"]["known"] is False
-    assert report["audit"] is None
-    assert report["causal"]["verdict"] == "OBSERVATIONAL"
-    for policy in report["policies"]:
-        assert all(UNCONFOUNDED in e["label"] for e in policy["estimates"])
-        assert policy["robust"]["words"]
-        assert [b["lam"] for b in policy["bounds"]] == [1.5, 2.0]
-        spread = [b["high"] - b["low"] for b in policy["bounds"]]
-        assert 0 < spread[0] < spread[1]
-    assert "assumes no unmeasured confounding" in text(report)
-
-
-def test_estimated_propensities_are_the_segments_rates_on_offer(small_shop: Path, blind: Path) -> None:
-    world, data = World.load(small_shop / "world"), Dataset.load(blind, splits=SPLITS)
-    found, _ = with_reward(logged_decisions(data, world), "click")
-    base = behaviour(found, world, training(data, world, found, "click"), 1e-6)
-    table = base.table(found, world, slice(None))
-    assert table is not None
-    assert np.allclose(table.sum(axis=1), 1)
-    row = 11
-    allowed = found.allowed[found.moment[row]]
-    rate = np.where(allowed, world.logged_rates[found.segment[row]], 0.0)
-    item = found.action[row] - 1
-    expected = (1 - EVEN) * rate[item] / rate.sum() + EVEN / allowed.sum()
-    assert base.propensity[row] == pytest.approx(expected)
-    assert (table[:, 1:][~found.allowed[found.moment]] == 0).all()
-
-
-def test_rates_without_support_fall_back_to_even_choice() -> None:
-    table = estimated(np.array([[0.0, 0.0, 0.0, 5.0]]), np.array([[False, True, True, False]]))
-    assert table.tolist() == [pytest.approx([0.0, 0.5, 0.5, 0.0])]
-
-
 def test_wrong_propensities_take_the_headlines_place(email: Path, tmp_path: Path) -> None:
     wrong = altered(email / "data", tmp_path / "wrong", propensity=lambda p: p * 0.5)
     report = ask(email, wrong)
@@ -202,40 +153,6 @@ def test_sessions_of_several_decisions_are_valued_or_said_to_be_too_few(small_sh
     alone = ask(email)["sessions"]
     assert alone["policies"] == {}
     assert "one decision" in alone["words"][0]
-
-
-def test_copies_that_the_log_does_not_tell_are_summed_out_and_said_to_be(small_shop: Path, tmp_path: Path) -> None:
-    import pyarrow as pa
-
-    world = World.load(small_shop / "world")
-    ids = world.items["item_id"].to_pylist()
-    rows = [{"copy_id": f"{i}-{k}", "item_id": i, "style": "plain", "template": "x", "text": f"x{k}",
-             "status": "approved"} for i in ids for k in range(2)]  # fmt: skip
-    add_copies(small_shop / "world", pa.Table.from_pylist(rows), tmp_path / "world")
-    plain = ask(small_shop, agents=("random",))
-    more = ask(small_shop, agents=("random",), world=tmp_path / "world")
-    assert all(COPY_UNKNOWN in e["label"] for e in more["policies"][0]["estimates"])
-    first, second = (r["policies"][0]["estimates"][0]["value"] for r in (plain, more))
-    assert first == pytest.approx(second, rel=1e-6)
-
-
-def test_open_bandit_says_not_enough_data_in_plain_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        importlib.metadata.distribution("obp")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("obp is not installed")
-    build(sources.load("open-bandit")).save(tmp_path / "data")
-    fit_worlds(tmp_path / "data", tmp_path / "world", small_fit(), progress=False)
-    config = EvaluateConfig(tmp_path / "data", world=tmp_path / "world", out=tmp_path / "out", bootstraps=100)
-    report = run(config)
-    assert {p["verdict"] for p in report["policies"]} == {"NOT ENOUGH DATA"}
-    printed = capsys.readouterr().out
-    rows = [line for line in printed.splitlines() if line.startswith(("popular", "model-greedy"))]
-    assert [row.split(" | ")[1].strip() for row in rows] == ["NOT ENOUGH DATA"] * 2
-    assert "decisions of this policy, 500 are needed" in printed
-
-
-# --- the command
 
 
 def test_the_command_end_to_end(small_shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,24 +195,6 @@ def test_gains_of_several_policies_hold_at_once(email: Path) -> None:
     assert "Bonferroni" in text(three)
     assert "98.33 %" in text(three)
     assert "Bonferroni" not in text(one)
-
-
-def test_slates_are_labelled_and_missing_positions_counted(small_shop: Path, tmp_path: Path) -> None:
-    plain = ask(small_shop, agents=("random",))
-    assert not plain["slates"]
-    assert SLATE not in text(plain)
-    lost = altered(small_shop / "data", tmp_path / "lost", position=lambda p: p.mask(p.index % 3 == 0))
-    report = ask(small_shop, lost, ("random",))
-    assert 0 < report["positions_missing"] < report["decisions"]
-    assert "have no position: taken as the first place" in text(report)
-    slate = altered(small_shop / "data", tmp_path / "slate", position=lambda p: p.where(p.index % 2 == 0, 2))
-    report = ask(small_shop, slate, ("random",))
-    assert report["slates"]
-    assert all(SLATE in e["label"] for e in report["policies"][0]["estimates"])
-    assert f"every figure {SLATE}" in text(report)
-
-
-# --- estimators and intervals by name
 
 
 def test_mips_and_its_groups_are_reached_by_the_command(email: Path, tmp_path: Path) -> None:
