@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -70,15 +69,13 @@ class _Watch(BaseCallback):
 
 
 class _Deterministic:
-    """The best action by a model's own scores; the shop masks nothing."""
+    """A model's best action; the shop masks nothing."""
 
-    def __init__(self, kind: type[SB3Policy], model: Any) -> None:
-        self.kind, self.network = kind, model.policy
+    def __init__(self, model: Any) -> None:
+        self._model = model
 
-    @torch.no_grad()
     def probabilities(self, obs: NDArray[np.float32]) -> NDArray[np.float64]:
-        best = self.kind.scores(self, torch.from_numpy(obs)).argmax(dim=1)  # type: ignore[arg-type]
-        return np.eye(N_ACTIONS)[best.numpy()]
+        return np.eye(N_ACTIONS)[self._model.predict(obs, deterministic=True)[0]]
 
 
 def policy_table(policy: Any) -> NDArray[np.float64]:
@@ -110,7 +107,7 @@ def train_sb3(name: str, steps: int, seed: int, values: _Values) -> None:
             "MlpPolicy", env, learning_rate=SETTINGS.lr, gamma=SETTINGS.discount, seed=seed, device="cpu",
             policy_kwargs={"net_arch": [SETTINGS.hidden] * 2}, **kind.algorithm_options(SETTINGS),
         )  # fmt: skip
-        policy = _Deterministic(kind, model)
+        policy = _Deterministic(model)
         model.learn(steps, callback=_Watch(policy, values, max(steps // 50, 1)))
     values.checkpoint(steps, policy)
 
