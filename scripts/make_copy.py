@@ -291,10 +291,10 @@ def _review(config: CopyConfig) -> dict[str, Any]:
     if not decisions:
         for line in waiting:
             line["shown"] = _shown(line, by_id, currency)
-            print(f"{line['copy_id']}  [{line['style']}] {line['shown']}  ({', '.join(reasons_of(line))})")
+            print(f"{line['copy_id']}  [{_origin(line)}] {line['shown']}  ({', '.join(reasons_of(line))})")
         print(f"{len(waiting):,} lines need review")
-        names = ("copy_id", "style", "text", "shown", "generator")
-        return result | {"lines": [{n: x[n] for n in names} | {"reasons": reasons_of(x)} for x in waiting]}
+        names = ("copy_id", "style", "channel", "text", "shown", "generator", "temperature", "log_prob")
+        return result | {"lines": [{n: x.get(n) for n in names} | {"reasons": reasons_of(x)} for x in waiting]}
     out = _target(config.world, config.out, "reviewed")
     # A line that the world shows is the one meant, whatever was once kept out under the same id.
     ids = {line["copy_id"] for line in kept_out} - set(world.copies["copy_id"].to_pylist())
@@ -307,6 +307,11 @@ def _review(config: CopyConfig) -> dict[str, Any]:
     path = add_copies(config.world, fresh, out, config.seed, rejected=rest, shown=table)
     print(f"wrote {path}: {', '.join(f'{n} {state}' for state, n in Counter(decisions.values()).items())}")
     return result | {"world": str(path), "states": dict(Counter(decisions.values())), "by": config.by}
+
+
+def _origin(line: Row) -> str:
+    """Style, channel and generator of a line; lines of older worlds name no channel."""
+    return ", ".join(str(line[name]) for name in ("style", "channel", "generator") if line.get(name))
 
 
 def _shown(line: Row, by_id: dict[str, Row], currency: str) -> str:

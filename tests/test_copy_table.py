@@ -71,7 +71,9 @@ def test_probabilities_are_rounded_beyond_the_noise_of_sums_and_null_where_there
     assert table["temperature"].to_pylist() == [0.7] * 4
 
 
-def test_lines_keep_where_they_came_from_in_worlds_and_beside_them(tmp_path: Path) -> None:
+def test_lines_keep_where_they_came_from_in_worlds_and_beside_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     small_world(copies=0).save(tmp_path / "w")
     waits = replace(SAMPLED, text="Avast: {product}.", status="needs review", checks=("word:avast",))
     add_copies(tmp_path / "w", to_table([SAMPLED]), tmp_path / "a", rejected=to_table([waits]))
@@ -80,6 +82,14 @@ def test_lines_keep_where_they_came_from_in_worlds_and_beside_them(tmp_path: Pat
     }  # fmt: skip
     for rows in (World.load(tmp_path / "a").copies, pq.read_table(tmp_path / "a" / REJECTED_FILE)):
         assert [{name: row[name] for name in ORIGIN} for row in rows.to_pylist()] == [wanted]
+    (listed,) = run(CopyConfig(world=tmp_path / "a", review=True))["lines"]
+    assert [listed[name] for name in ("channel", "generator", "temperature", "log_prob")] == [
+        "sms",
+        "gan",
+        0.7,
+        -12.346,
+    ]
+    assert f"{waits.copy_id}  [plain, sms, gan] " in capsys.readouterr().out
     run(CopyConfig(world=tmp_path / "a", review=True, approve=(waits.copy_id,), out=tmp_path / "b"))
     made = World.load(tmp_path / "b").copies.to_pylist()
     assert [{name: row[name] for name in ORIGIN} for row in made] == [wanted] * 2

@@ -84,7 +84,8 @@ def test_review_lists_approves_and_retires_in_a_new_world(tmp_path: Path, capsys
     listed = run(CopyConfig(world=tmp_path / "a", review=True))
     assert [x["copy_id"] for x in listed["lines"]] == ["waits"]
     assert listed["lines"][0]["reasons"] == ["word:quixotic"]
-    assert "waits" in capsys.readouterr().out
+    assert listed["lines"][0]["channel"] is None
+    assert "waits  [plain, templates] " in capsys.readouterr().out
     done = run(CopyConfig(world=tmp_path / "a", review=True, approve=("waits",), retire=("shown",), by="Kim"))
     made = World.load(done["world"])
     assert dict(zip(made.copies["copy_id"].to_pylist(), made.copies["status"].to_pylist())) == {
