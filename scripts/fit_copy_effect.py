@@ -62,7 +62,8 @@ def run(config: CopyEffectConfig) -> dict[str, Any]:
     found = figures(arms, score, seed=config.seed)
     ridge, slope, noise = _choose(arms, config)
     whole = replace(fit(arms, ridge), embed=embed)
-    lines = whole.score([line.text for line in read_corpus().lines])
+    corpus = read_corpus()
+    lines = whole.score([line.text for line in corpus.lines])
     left, _ = slope_and_noise(arms, score)
     sd = spread(arms, score)
     card = {
@@ -70,6 +71,7 @@ def run(config: CopyEffectConfig) -> dict[str, Any]:
         "source": source,
         "held_out": found | {"slope_after_shrinking": left, "ridges": chosen, "score_sd": sd},
         "ridge": ridge,
+        "shop_lines": {"lines": len(corpus.lines), "hash": corpus.hash},
         "label": "transferred",
     }
     scale = min(1.0, sd / (slope * float(lines.std())))
