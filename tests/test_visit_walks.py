@@ -10,7 +10,8 @@ from off_policy_logs import randomised_email
 
 from recenv.trust.held_out import HeldOut, read_held_out
 from recenv.trust.measure_visits import _tracks, visits
-from recenv.trust.walk import plan, walk
+from recenv.trust.tracks import plan
+from recenv.trust.walk import walk
 from recenv.world import World
 
 

@@ -35,7 +35,8 @@ from recenv.trust.measure_stats import (
 )
 from recenv.trust.rollout import Rollout
 from recenv.trust.slices import PredictionSlice
-from recenv.trust.walk import STEPS, Tracks, drift_features, plan, responded_before, walk
+from recenv.trust.tracks import Tracks, plan
+from recenv.trust.walk import STEPS, drift_features, responded_before, walk
 from recenv.world import World
 
 Sampler = Callable[[Simulator, int], NDArray[np.int64]]

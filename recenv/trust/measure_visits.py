@@ -19,7 +19,8 @@ from recenv.trust.measure_stats import (
 )
 from recenv.trust.rollout import Rollout
 from recenv.trust.slices import PredictionSlice
-from recenv.trust.walk import STEPS, Plan, Tracks, Walked, plan, responses, walk
+from recenv.trust.tracks import Plan, Tracks, plan
+from recenv.trust.walk import STEPS, Walked, responses, walk
 from recenv.world import World
 
 HOW = (
