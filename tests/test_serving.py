@@ -153,6 +153,10 @@ def test_a_broken_model_gives_the_fallback_marked_as_such(
     assert "model" in rows.notes["fallback"]
 
 
+def view(item: int, at: str) -> dict[str, Any]:
+    return {"item_id": f"i{item:04d}", "kind": "view", "timestamp": at}
+
+
 @pytest.mark.parametrize(
     ("arguments", "where"),
     [
@@ -169,7 +173,7 @@ def test_a_broken_model_gives_the_fallback_marked_as_such(
         ({"k": True}, "k"),
         ({"seed": -1}, "seed"),
         ({"now": float("nan")}, "now"),
-        ({"now": "2023-11-14T22:13:20"}, "now"),
+        ({"history": [view(1, "2023-11-13T22:13:20"), view(2, "2023-11-13T22:13:20Z")]}, "history[0].timestamp"),
         ({"now": "yesterday"}, "now"),
         ({"eligible": "i0001"}, "eligible"),
         ({"history": ["view"]}, "history[0]"),
@@ -214,12 +218,23 @@ def test_explore_out_of_range_is_refused(popular: Recommender) -> None:
 def test_times_and_orders() -> None:
     assert read_time("2023-11-14T22:13:20+00:00", "t", True) == NOW
     assert read_time("2023-11-15T00:13:20.900+02:00", "t", True) == NOW
+    assert read_time("2023-11-14T22:13:20", "t", True) == NOW, "no zone: UTC, as `prepare` reads it"
     assert read_time(NOW + 0.9, "t", True) == NOW
     assert read_time(4, "t", False) == 4
     with pytest.raises(InputError):
         read_time(4.5, "t", False)
     with pytest.raises(InputError, match="session_id"):
         read_history([{"item_id": "a", "kind": "view", "timestamp": 1}], {"a": 0}, {}, 2, False, 1800)
+
+
+def test_times_without_a_zone_are_utc_and_counted(popular: Recommender) -> None:
+    zoned = [view(1, "2023-11-13T22:13:20Z"), view(2, "2023-11-14T00:13:20+01:00")]
+    bare = [view(1, "2023-11-13T22:13:20"), view(2, "2023-11-13T23:13:20")]
+    found = [popular.request({}, events, now=now) for events, now in ((zoned, NOW), (bare, "2023-11-14T22:13:20"))]
+    np.testing.assert_array_equal(found[0].observation, found[1].observation)
+    assert (found[0].notes, found[1].notes) == ({}, {"times_taken_as_utc": 2})
+    with pytest.raises(InputError, match=r"is after now, 2023-11-14T22:13:20Z.*add the zone"):
+        popular.request({}, [view(1, "2023-11-15T00:13:20")], now=NOW)
 
 
 def test_sessions_by_gap_and_events_of_one_moment_in_order() -> None:

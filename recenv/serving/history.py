@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,10 @@ class History:
 
 
 def read_time(value: Any, where: str, calendar: bool) -> int:
-    """Whole seconds (or an order number) of a time stamp.
+    """Whole seconds (or an order number) of a time stamp. A text that names no zone is UTC, as `recenv prepare` has it.
 
     Args:
-        value: seconds since 1970 as a finite number, or ISO 8601 with a zone; a whole number where `calendar` is False.
+        value: seconds since 1970 as a finite number, or ISO 8601; a whole number where `calendar` is False.
 
     Raises:
         InputError: anything else.
@@ -98,9 +98,7 @@ def read_time(value: Any, where: str, calendar: bool) -> int:
             parsed = datetime.fromisoformat(value)
         except ValueError as error:
             raise InputError(where, f"{value!r} is no ISO 8601 time", "Give 2024-05-01T12:00:00Z, say.") from error
-        if parsed.tzinfo is None:
-            raise InputError(where, f"{value!r} has no zone", "Add Z or an offset such as +02:00.")
-        return math.floor(parsed.timestamp())
+        return math.floor((parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed).timestamp())
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         mend = "Give seconds since 1970 or an ISO 8601 time." if calendar else "Give a whole order number."
         raise InputError(where, f"{value!r} is no time", mend)
@@ -108,6 +106,21 @@ def read_time(value: Any, where: str, calendar: bool) -> int:
         what = f"{float(value)!r}" if isinstance(value, float) else "a number out of range or not whole"
         raise InputError(where, f"{what} is no time", "Give whole seconds since 1970 (or the order).")
     return math.floor(float(value))
+
+
+def zoneless(times: Sequence[Any]) -> int:
+    """How many of a request's times, read by `read_time` before, name no zone: those are taken as UTC.
+
+    Raises:
+        InputError: some texts name a zone and some do not, as in a log file: then one of them is probably local time.
+    """
+    texts = {i: value for i, value in enumerate(times) if isinstance(value, str)}
+    bare = [i for i, value in texts.items() if datetime.fromisoformat(value).tzinfo is None]
+    zoned = sorted(set(texts) - set(bare))
+    if bare and zoned:
+        what = f"{texts[bare[0]]!r} names no zone while history[{zoned[0]}] does ({texts[zoned[0]]!r})"
+        raise InputError(f"history[{bare[0]}].timestamp", what, "Give every time a zone, or none (then they are UTC).")
+    return len(bare)
 
 
 def finite(value: Any) -> bool:
@@ -169,24 +182,40 @@ def read_history(
 
     Returns:
         the history; an event of an item that the catalogue does not hold is left out and counted in `notes`
-        (`unknown_items`), an unknown copy counts as none (`unknown_copies`).
+        (`unknown_items`), an unknown copy counts as none (`unknown_copies`), a time that names no zone is UTC and
+        counted too (`times_taken_as_utc`).
 
     Raises:
-        InputError: a malformed event, one after `now`, or session ids on some events only (on none, without a clock).
+        InputError: a malformed event, one after `now`, zones on some times only, or session ids on some events only (on
+            none, without a clock).
     """
     if isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Sequence):
         raise InputError("history", f"a {type(history).__name__}", "Give a list of events.")
     events = [read_event(row, f"history[{i}]", calendar) for i, row in enumerate(history)]
+    stamps = [row["timestamp"] for row in history]
+    as_utc = zoneless(stamps) if calendar else 0
     for i, event in enumerate(events):
         if event.time > now:
-            raise InputError(f"history[{i}].timestamp", f"{event.time} is after now, {now}", "Send past events only.")
+            local = " A time that names no zone is UTC: add the zone if it is not." if as_utc else ""
+            what = f"{stamps[i]!r} is after now, {_readable(now, calendar)}"
+            raise InputError(f"history[{i}].timestamp", what, f"Send past events only.{local}")
     named = {event.session_id is not None for event in events}
     if len(named) > 1:
         raise InputError("history", "session_id on some events only", "Send it on all of them or on none.")
     if named == {False} and not calendar:
         raise InputError("history", "no session_id, and an order has no gaps of inactivity", "Send session_id.")
     order, session = _sessions(events, gap)
-    return _expand([events[i] for i in order], session, items, copies)
+    found = _expand([events[i] for i in order], session, items, copies)
+    found.notes += Counter(times_taken_as_utc=as_utc)
+    return found
+
+
+def _readable(now: int, calendar: bool) -> str:
+    """A time as people read it; the number where it is none that a calendar has."""
+    try:
+        return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if calendar else str(now)
+    except (OverflowError, ValueError, OSError):
+        return str(now)
 
 
 def _sessions(events: list[Event], gap: int) -> tuple[list[int], list[int]]:
