@@ -19,10 +19,11 @@ from recenv.core.errors import InputError
 from recenv.generators.base import Request, Variant, digest, word
 from recenv.generators.corpus import Line
 from recenv.generators.guard_claims import claim_words
+from recenv.generators.known_lines import Group, Known
 from recenv.generators.templates import check_slots
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer_config import TransformerConfig, check_temperature
-from recenv.generators.transformer_data import Codec, Examples, Group, Known, lines_to_fit
+from recenv.generators.transformer_data import Codec, Examples, lines_to_fit
 from recenv.generators.transformer_files import load_weights, read_mixture, read_settings, weight_bytes
 from recenv.generators.transformer_fit import fit_model, token_logs_of
 from recenv.generators.transformer_mixture import Mixture, mixture_logs

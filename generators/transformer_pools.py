@@ -11,9 +11,9 @@ import numpy as np
 from recenv.core import rng
 from recenv.generators.base import Request, Variant, word
 from recenv.generators.corpus import Line
+from recenv.generators.known_lines import Group
 from recenv.generators.templates import usable_slots
 from recenv.generators.transformer_config import TransformerConfig
-from recenv.generators.transformer_data import Group
 from recenv.generators.vocabulary import Condition
 
 Chosen = tuple[str, str, float]

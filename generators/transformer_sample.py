@@ -14,7 +14,8 @@ from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTraine
 from recenv.core.render import SLOT_COLUMNS
 from recenv.core.render import slots as slots_in
 from recenv.generators.constraints import Neighbours, constraints, forbidden_tokens
-from recenv.generators.transformer_data import Codec, Group, Known
+from recenv.generators.known_lines import Group, Known
+from recenv.generators.transformer_data import Codec
 from recenv.generators.transformer_mixture import Mixed, Mixture
 from recenv.generators.vocabulary import Condition, cut
 

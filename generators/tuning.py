@@ -22,10 +22,11 @@ from recenv.core.checks import check_seed, check_type, check_whole
 from recenv.core.errors import InputError
 from recenv.generators.base import word
 from recenv.generators.corpus import Line
+from recenv.generators.known_lines import Group
 from recenv.generators.quality import self_bleu, unique_rate
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer import TransformerGenerator
-from recenv.generators.transformer_data import Batch, Group
+from recenv.generators.transformer_data import Batch
 from recenv.generators.transformer_fit import drawn_logs, fit_model, twin
 from recenv.generators.transformer_sample import sample
 from recenv.generators.vocabulary import Condition

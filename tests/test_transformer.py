@@ -22,10 +22,11 @@ from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import SLOT_COLUMNS
 from recenv.generators.base import Request, make_generator, requests_for
 from recenv.generators.corpus import Line, read_corpus
+from recenv.generators.known_lines import Known
 from recenv.generators.quality import novelty, slot_error
 from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
-from recenv.generators.transformer_data import Examples, Known, held_out_texts, set_aside, turned
+from recenv.generators.transformer_data import Examples, held_out_texts, set_aside, turned
 from recenv.generators.transformer_sample import line_reasons
 from recenv.generators.vocabulary import Condition, Vocabulary
 from recenv.scripts import bench_copy_checked
@@ -199,6 +200,8 @@ def test_turned_lines_come_back_and_pairs_see_what_no_line_has() -> None:
     assert known.unseen("Basket the for: {product}.") >= 2
     assert known.unseen("For the weekend: {product}, {price}.") == 0
     assert known.unseen("Something to {price}: {product}.") > 0
+    asks = Known([Line("question", "Do you need {product}?"), Line("plain", "You need {product}.")])
+    assert asks.unseen("Do you need {product}.") == 1
     assert known.off_style("{product}. Mic drop.", "benefit")
     assert not known.off_style("{product}. Mic drop.", "playful")
     assert not known.off_style("{product}. Nobody wrote this.", "playful")
