@@ -32,7 +32,8 @@ from recenv.data.synthetic_email import EmailOptions, EmailTruth
 from recenv.data.synthetic_email import load as load_email
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
-from recenv.response.fit import FitOptions, _fit_one, prepare, training_rows
+from recenv.response.fit import FitOptions, _fit_one
+from recenv.response.shared import prepare, training_rows
 from recenv.response.starts import start_states
 from recenv.response.train import TrainConfig
 from recenv.variants import with_effect

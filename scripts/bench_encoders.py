@@ -27,10 +27,11 @@ from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.response import catalogue as cat
 from recenv.response.encoders import ENCODERS
-from recenv.response.fit import FOLDS, ROLES, FitOptions, Shared, fit_worlds, prepare, training_rows
+from recenv.response.fit import FOLDS, ROLES, FitOptions, fit_worlds
 from recenv.response.forward import ResponseForward
 from recenv.response.log import Log
 from recenv.response.rows import TrainingRows
+from recenv.response.shared import Shared, prepare, training_rows
 from recenv.response.train import Folds, TrainConfig, train
 from recenv.scripts.bench_response import Boosting, gradient_boosting
 from recenv.trust.fidelity import predicted

@@ -15,9 +15,10 @@ from threadpoolctl import threadpool_limits
 from recenv.data.schema import Dataset
 from recenv.env.kernels import RowPredictor
 from recenv.response.calibrate import platt
-from recenv.response.fit import ROLES, FitOptions, prepare, training_rows
+from recenv.response.fit import ROLES, FitOptions
 from recenv.response.forward import sigmoid
 from recenv.response.rows import SPLITS, TrainingRows
+from recenv.response.shared import prepare, training_rows
 from recenv.response.train import TrainConfig
 from recenv.trust.fidelity import compare, item_rate_baseline, predicted, quick_fidelity
 from recenv.world import World

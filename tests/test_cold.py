@@ -13,8 +13,9 @@ from helpers_response import simulated_rows
 from recenv.core.errors import InputError
 from recenv.data.schema import Dataset
 from recenv.response.features import CROSS
-from recenv.response.fit import divide_users, fit_worlds
+from recenv.response.fit import fit_worlds
 from recenv.response.forward import ResponseForward, item_tables
+from recenv.response.shared import divide_users
 from recenv.response.train import Folds, TrainConfig, train
 from recenv.response.vectors import from_content
 from recenv.trust.cold import HISTORIES, Cold, Scored, choose_cold, hold_out, score, slice_report

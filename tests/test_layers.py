@@ -68,11 +68,11 @@ TORCH_GENERATORS = (
 )
 EXCEPT: dict[str, tuple[str, ...]] = {
     "recenv/env/sb3.py": ("stable_baselines3",),
-    "recenv/response/fit.py": ("recenv.trust", "pandas"),
+    "recenv/response/fit.py": ("recenv.trust",),
     **dict.fromkeys(
         (f"recenv/response/{name}.py" for name in ("batches", "encoders_torch", "model", "train")), ("torch",)
     ),
-    **dict.fromkeys((f"recenv/response/{name}.py" for name in ("catalogue", "log", "starts")), ("pandas",)),
+    **dict.fromkeys((f"recenv/response/{name}.py" for name in ("catalogue", "log", "shared", "starts")), ("pandas",)),
     **dict.fromkeys((f"generators/{name}.py" for name in TORCH_GENERATORS), ("torch",)),
 }
 # file -> what it alone may import, and inside functions only: it works without the package

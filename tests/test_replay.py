@@ -13,9 +13,10 @@ from recenv.data.options import BuildOptions
 from recenv.data.schema import Dataset, RawTables
 from recenv.observation import layout
 from recenv.response.features import CROSS
-from recenv.response.fit import FitOptions, divide_users, prepare, training_rows
+from recenv.response.fit import FitOptions
 from recenv.response.log import encode_log
 from recenv.response.replay import replay
+from recenv.response.shared import divide_users, prepare, training_rows
 from recenv.state import PURCHASE, StateSpec
 
 

@@ -16,7 +16,8 @@ from recenv.data.schema import Dataset
 from recenv.data.synthetic_order import OrderOptions, load, next_category, ring_places, true_click
 from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
-from recenv.response.fit import FitOptions, fit_worlds, prepare, training_rows
+from recenv.response.fit import FitOptions, fit_worlds
+from recenv.response.shared import prepare, training_rows
 from recenv.response.train import TrainConfig, train
 from recenv.trust.fidelity import predicted
 from recenv.trust.metrics import entropy, log_loss

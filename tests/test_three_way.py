@@ -19,10 +19,11 @@ from recenv.env.options import EnvOptions
 from recenv.env.simulator import Simulator
 from recenv.observation import bounds, layout, observe
 from recenv.response.features import cross_features
-from recenv.response.fit import FitOptions, prepare, users_of
+from recenv.response.fit import FitOptions
 from recenv.response.log import Log
 from recenv.response.recent import Recent
 from recenv.response.replay import replay
+from recenv.response.shared import prepare, users_of
 from recenv.serving.bundle import Bundle
 from recenv.serving.history import read_history, rebuild
 from recenv.serving.recommender import Recommender

@@ -18,6 +18,7 @@ from recenv.data.schema import RawTables
 from recenv.env.shop import RecEnv
 from recenv.response import fit
 from recenv.response.fit import FitOptions, fit_worlds
+from recenv.response.shared import Shared
 from recenv.response.train import TrainConfig
 from recenv.variants import action_table, add_copies, with_copies
 from recenv.world import FILES, World, judge_path, tiny_world_path
@@ -134,7 +135,7 @@ def test_an_interrupted_fit_leaves_nothing_behind(
 ) -> None:
     fit_one = fit._fit_one
 
-    def interrupted(shared: fit.Shared, log: object, role: str, *rest: object) -> object:
+    def interrupted(shared: Shared, log: object, role: str, *rest: object) -> object:
         if role == "judge":
             raise KeyboardInterrupt
         return fit_one(shared, log, role, *rest)

@@ -20,7 +20,8 @@ from recenv.response.vectors import item_vectors as vectors_of
 from recenv.state import MAX_CATEGORIES, StateSpec
 
 if TYPE_CHECKING:
-    from recenv.response.fit import FitOptions, Shared
+    from recenv.response.fit import FitOptions
+    from recenv.response.shared import Shared
 
 _PRIOR_ROWS = 50.0
 """Weight, in rows, with which an item's rate is drawn to that of the rest of its category, and that to the mean."""

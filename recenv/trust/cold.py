@@ -21,10 +21,10 @@ from recenv.core import rng
 from recenv.core.errors import InputError
 from recenv.data.schema import Dataset
 from recenv.response.copy_effect import stable_word
-from recenv.response.fit import divide_users
 from recenv.response.log import Log, encode_log
 from recenv.response.replay import replay
 from recenv.response.rows import SPLITS, TrainingRows
+from recenv.response.shared import divide_users
 from recenv.trust.fidelity import predicted
 from recenv.trust.metrics import UserBootstrap, divide, gain, interval, own_entropy, row_losses
 from recenv.world import World
