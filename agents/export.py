@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,7 @@ from recenv.agents.export_items import (
 )
 from recenv.core.artefacts import read_json, write_tensors
 from recenv.core.errors import InputError, RecenvError, UnsupportedError
+from recenv.core.evidence import ATTRIBUTES, EVIDENCE, Clauses
 from recenv.core.render import SLOT_COLUMNS, render
 from recenv.core.runs import versions
 from recenv.core.verdict import REPORT, read_report, verdicts
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 GOLDEN = 16
 _SESSION_GAP = 1800
 _COPY_COLUMNS = ("copy_id", "item_id", "style", "text")
+_ITEM_COLUMNS = tuple(dict.fromkeys(("item_id", *SLOT_COLUMNS.values(), *ATTRIBUTES, *EVIDENCE, "claims")))
+"""What a line is filled from and may rest on."""
+_NEEDS = pa.list_(pa.list_(pa.string()))
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def export_bundle(
     seed: int = 0,
     value: dict[str, Any] | None = None,
     env: EnvOptions | None = None,
+    needs: Sequence[Clauses | None] | None = None,
 ) -> dict[str, Any]:
     """Write a bundle of `policy` into a new folder.
 
@@ -114,14 +119,17 @@ def export_bundle(
         policy: a registered policy made for `world`. out: folder, missing or empty. seed: of the made-up users of the
             golden pairs. value: what is known of the policy's worth (evaluation or benchmark), for the manifest.
         env: options of the environment that it was trained in (the defaults where None): whether an item may come twice
-            in a session and which are never shown holds in service too.
+            in a session and which are never shown holds in service too. needs: what each of the world's copies rests on
+            (`recenv.generators.needs.needs_of`), so that a copy whose evidence is gone is not served; None where nobody
+            knows: the server then checks its slots alone, and says so.
 
     Returns:
         the manifest.
 
     Raises:
         UnsupportedError: the policy does not export, or the world cannot give what `env` asks.
-        InputError: the folder is not empty, a copy cannot be rendered, or an excluded item is not in the catalogue.
+        InputError: the folder is not empty, a copy cannot be rendered, an excluded item is not in the catalogue, or
+            `needs` has another length than the world's copies.
         ArtefactError: the graph does not give what torch gives.
     """
     how = exporter(policy.name)
@@ -129,6 +137,8 @@ def export_bundle(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(str(folder), "exists and is not an empty folder", "Choose another --out.")
     check_texts(world)
+    if needs is not None and len(needs) != world.n_copies:
+        raise InputError("needs", f"{len(needs)} entries, {world.n_copies} copies", "Give one for each copy.")
     rules = (env or EnvOptions()).resolve(world)
     encoder = world.profile_encoder
     obs = made_up_observations(world.spec, encoder, world.n_copies, GOLDEN, seed)
@@ -138,7 +148,7 @@ def export_bundle(
     write_onnx(module, obs, mask, folder / "policy.onnx")
     action = check_graph(module, folder / "policy.onnx", obs, mask)
     write_tensors(folder / "golden.safetensors", {"observation": obs, "mask": mask, "action": action})
-    _write_catalogue(world, folder)
+    _write_catalogue(world, folder, needs)
     return seal(folder, _manifest(policy, world, how, seed, value, rules))
 
 
@@ -153,11 +163,14 @@ def check_texts(world: World) -> None:
             render(text[copy], rows[item], currency)
 
 
-def _write_catalogue(world: World, folder: Path) -> None:
-    columns = ["item_id", *(c for c in SLOT_COLUMNS.values() if c in world.items.column_names)]
+def _write_catalogue(world: World, folder: Path, needs: Sequence[Clauses | None] | None) -> None:
+    columns = [c for c in _ITEM_COLUMNS if c in world.items.column_names]
+    copies = world.copies.select([c for c in _COPY_COLUMNS if c in world.copies.column_names])
+    if needs is not None:
+        copies = copies.append_column("needs", pa.array(needs, _NEEDS))
     tables = {
         "catalogue": world.items.select(columns).append_column("category_index", pa.array(world.spec.item_category)),
-        "copies": world.copies.select([c for c in _COPY_COLUMNS if c in world.copies.column_names]),
+        "copies": copies,
         "actions": pa.table({"item": world.action_item, "copy": world.action_copy}),
     }
     for name, table in tables.items():

@@ -10,6 +10,7 @@ from recenv.agents.export import export_bundle
 from recenv.agents.export_run import policy_of_run, untrained
 from recenv.core.errors import InputError
 from recenv.env.options import EnvOptions
+from recenv.generators.needs import needs_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def run(config: ExportConfig) -> dict[str, Any]:
         policy, world = untrained(config.policy, config.world, config.seed)
     else:
         raise InputError("export", "--policy without --world", "Give the folder of the world.")
-    manifest = export_bundle(policy, world, config.out, config.seed, value, env)
+    needs = needs_of(world.copies.to_pylist(), world.items.to_pylist())
+    manifest = export_bundle(policy, world, config.out, config.seed, value, env, needs)
     print(f"wrote {config.out}: {manifest['policy']['label']}, {manifest['sizes']['actions']} actions")
     print(f"serve it: recenv serve --bundle {config.out}")
     return {"bundle": str(config.out), "policy": manifest["policy"], "sizes": manifest["sizes"], "value": value}

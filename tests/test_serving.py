@@ -98,7 +98,7 @@ def test_propensities_are_the_frequencies_of_what_is_shown(popular: Recommender,
     request = recommender.request(USER, now=NOW, eligible=eligible)
     score, _ = recommender._score(request)
     for seed in range(n):
-        rows = recommender._rank(score, request.mask[0], 1, np.random.default_rng(seed), False)
+        rows = recommender._rank(score, request, 1, np.random.default_rng(seed), False)
         key = (rows[0]["item_id"], rows[0]["copy_id"])
         assert stated.setdefault(key, rows[0]["propensity"]) == rows[0]["propensity"]
         count[key] += 1

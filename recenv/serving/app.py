@@ -76,6 +76,7 @@ def create_app(recommender: Recommender) -> FastAPI:
             "policy": recommender.bundle.policy_name,
             "world": manifest["world"]["name"],
             "fidelity": manifest["fidelity"],
+            "items": recommender.status(),
         }
 
     return app

@@ -5,6 +5,7 @@
 | `policy.onnx` | observation (n, size) float32, mask (n, A) bool -> action (n,) int64, score (n, A) float32 |
 | `manifest.json` | schema version, layout, state settings, profile encoder, policy, fidelity, what is assumed, hashes |
 | `catalogue.parquet`, `copies.parquet`, `actions.parquet` | items and texts in index order, action -> item, copy |
+| | items with what copy is filled from and rests on; copies with `needs`, the clauses of `recenv.core.evidence` |
 | `catalogue.safetensors` | item vectors, item categories, logged response rates (for the fallback) |
 | `golden.safetensors` | observations, masks and actions of made-up users, checked at load |
 """
@@ -157,8 +158,8 @@ class Bundle:
             manifest=manifest,
             spec=StateSpec(arrays["item_vectors"], arrays["item_category"], **manifest["state"]),
             encoder=ProfileEncoder.from_json(manifest["profile"]),
-            items=_table(folder / "catalogue.parquet").to_pylist(),
-            copies=_table(folder / "copies.parquet").to_pylist(),
+            items=rows_of(_table(folder / "catalogue.parquet")),
+            copies=rows_of(_table(folder / "copies.parquet")),
             action_item=np.array(actions["item"].to_pylist(), np.int32),
             action_copy=np.array(actions["copy"].to_pylist(), np.int32),
             item_rate=arrays["item_rate"],
@@ -194,6 +195,15 @@ def _table(path: Path) -> pa.Table:
     """A parquet file; not by `read_table`, which (like `to_numpy`) imports pandas where it is installed."""
     with pq.ParquetFile(path) as file:
         return file.read()
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows by column name; moments as ISO 8601 text, since pyarrow makes them objects with the help of pandas."""
+    for at, column in enumerate(table.schema):
+        if pa.types.is_timestamp(column.type):
+            whole = table.column(at).cast(pa.timestamp("us", column.type.tz), safe=False)
+            table = table.set_column(at, column.name, whole.cast(pa.string()))
+    return list(table.to_pylist())
 
 
 def layout_hash(spec: StateSpec) -> str:

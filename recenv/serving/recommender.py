@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
-from recenv.core.render import render
+from recenv.core.render import clean, render
 from recenv.observation import observe
 from recenv.serving.bundle import Bools, Bundle, Floats
 from recenv.serving.choice import NOTHING, distribution, draw
+from recenv.serving.facts import Facts, Standing
 from recenv.serving.history import History, finite, read_history, read_time, rebuild
+from recenv.serving.live import Source, frozen, live
 from recenv.state import begin_session
 
 NONE_ITEM = "__none__"
@@ -35,18 +37,24 @@ class Recommendations(list[dict[str, Any]]):
 
 @dataclass
 class Request:
-    """What one request comes to: observation (1, size) float32, allowed actions (1, A) bool, notes."""
+    """What one request comes to: observation (1, size) float32, allowed actions (1, A) bool, notes, and the facts and
+    lines that stand at its moment."""
 
     observation: Floats
     mask: Bools
     notes: dict[str, Any]
+    facts: Facts
+    standing: Standing
 
 
 class Recommender:
-    """Serves one bundle.
+    """Serves one bundle, with the facts of its own catalogue until `refresh` brings others.
 
     Args:
         bundle: the loaded bundle. explore: share of choices made evenly among allowed items (the propensities say so).
+
+    Attributes:
+        facts: what copy is filled from and rests on. refused: why the last `refresh` failed; "" where it did not.
 
     Raises:
         InputError: `explore` outside [0, 1].
@@ -59,11 +67,48 @@ class Recommender:
         self.actions_of = np.searchsorted(bundle.action_item, np.arange(len(bundle.items) + 1))
         self.never = np.array([bundle.item_index[i] for i in bundle.manifest["exclude"]], np.int64)
         self.popular = np.append(NOTHING, bundle.item_rate[bundle.action_item[1:]]).astype(np.float64)
+        self.facts, self.refused = frozen(bundle), ""
 
     @classmethod
-    def load(cls, path: str | Path, explore: float = 0.0) -> Recommender:
-        """A recommender of the bundle in a folder; raises ArtefactError as `Bundle.load` does."""
-        return cls(Bundle.load(path), explore)
+    def load(cls, path: str | Path, explore: float = 0.0, items: Source | None = None) -> Recommender:
+        """A recommender of the bundle in a folder, with a live catalogue where `items` is given.
+
+        Raises:
+            ArtefactError: as `Bundle.load` does. InputError: as `refresh` does.
+        """
+        made = cls(Bundle.load(path), explore)
+        if items is not None:
+            made.refresh(items)
+        return made
+
+    def refresh(self, items: Source) -> dict[str, Any]:
+        """Take the facts of a live catalogue, from now on; requests that are running keep those they began with.
+
+        Only what `render` fills in and what copy rests on is replaced (`recenv.serving.live.COLUMNS`). What the policy
+        sees stays as exported: item vectors, items and categories by index. An item that the catalogue lacks is not
+        shown; a line that its row no longer bears out is not shown, and its item comes with another line or, where it
+        has none left, with its plain name under the item's first action.
+
+        Args:
+            items: a CSV or Parquet file with one row an item, or such rows by column name.
+
+        Returns:
+            counts, as `/healthz` gives them (`status`).
+
+        Raises:
+            InputError: a bad file, row or cell; the facts are then as before.
+        """
+        try:
+            self.facts = live(self.bundle, items)
+        except InputError as error:
+            self.refused = str(error)
+            raise
+        self.refused = ""
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """Where the facts come from, counts (`live`, `Facts.summary`), why the last `refresh` failed (`refused`)."""
+        return self.facts.summary(math.floor(time.time())) | ({"refused": self.refused} if self.refused else {})
 
     def recommend(
         self,
@@ -93,7 +138,9 @@ class Recommender:
         Returns:
             rows with `item_id copy_id style text score propensity position policy fallback`; the propensity is that of
             this item and copy at this position, given those above. A policy that would rather show nothing ends the
-            list with the item `__none__`. `notes` counts unknown items and copies and says why a fallback was used.
+            list with the item `__none__`. `notes` counts unknown items and copies, items not shown because the live
+            catalogue lacks them (`delisted`), copies not shown because their facts no longer hold at `now`
+            (`stale_copies`), and says why a fallback was used.
 
         Raises:
             InputError: a malformed or non-finite input, or a feature that the bundle does not know.
@@ -106,7 +153,7 @@ class Recommender:
         score, broken = self._score(request)
         if broken:
             request.notes["fallback"] = broken
-        rows = self._rank(score, request.mask[0], k, np.random.default_rng(seed), bool(broken))
+        rows = self._rank(score, request, k, np.random.default_rng(seed), bool(broken))
         return Recommendations(rows, request.notes)
 
     def request(
@@ -137,9 +184,13 @@ class Recommender:
         items = self._allowed(eligible, exclude, notes)
         if bundle.manifest["repeats"] == "forbid":
             items[shown] = False
-        mask = items[bundle.action_item]
-        mask[0] = True
-        return Request(np.clip(raw, bundle.low, bundle.high), mask[None], notes)
+        facts = self.facts
+        standing = facts.at(moment if spec.calendar else math.floor(time.time()))
+        wanted = items[bundle.action_item]
+        wanted[0] = True
+        notes |= _left_out(items, wanted, facts, standing)
+        mask = wanted & standing.allowed
+        return Request(np.clip(raw, bundle.low, bundle.high), mask[None], notes, facts, standing)
 
     def _now(self, now: Any, history: Sequence[Any]) -> int:
         calendar = self.bundle.spec.calendar
@@ -190,9 +241,9 @@ class Recommender:
         return score[0].astype(np.float64), ""
 
     def _rank(
-        self, score: NDArray[np.float64], mask: NDArray[np.bool_], k: int, rng: np.random.Generator, fallback: bool
+        self, score: NDArray[np.float64], request: Request, k: int, rng: np.random.Generator, fallback: bool
     ) -> list[dict[str, Any]]:
-        bundle, left, rows = self.bundle, mask.copy(), []
+        bundle, left, rows = self.bundle, request.mask[0].copy(), []
         rule = "best-item" if fallback else bundle.rule
         explore = 0.0 if fallback else self.explore
         for position in range(1, k + 1):
@@ -200,7 +251,7 @@ class Recommender:
                 break
             probability = distribution(rule, score, left, bundle.action_item, explore)
             action = draw(probability, rng)
-            chosen = self._describe(action)
+            chosen = self._describe(action, request)
             chosen |= {"score": float(score[action]) if action else None, "propensity": float(probability[action])}
             chosen |= {
                 "position": position,
@@ -214,16 +265,25 @@ class Recommender:
             left[self.actions_of[item] : self.actions_of[item + 1]] = False
         return rows
 
-    def _describe(self, action: int) -> dict[str, Any]:
+    def _describe(self, action: int, request: Request) -> dict[str, Any]:
         item, copy = int(self.bundle.action_item[action]), int(self.bundle.action_copy[action])
         if item < 0:
             return {"item_id": NONE_ITEM, "copy_id": None, "style": None, "text": ""}
-        row = self.bundle.items[item]
-        if copy < 0:
-            return {"item_id": row["item_id"], "copy_id": None, "style": None, "text": row["text"]}
+        row = request.facts.rows[item]
+        if copy < 0 or request.standing.bare[action]:
+            return {"item_id": row["item_id"], "copy_id": None, "style": None, "text": clean(row["text"])}
         line = self.bundle.copies[copy]
         text = render(line["text"], row, self.bundle.manifest["currency"])
         return {"item_id": row["item_id"], "copy_id": line["copy_id"], "style": line["style"], "text": text}
+
+
+def _left_out(items: Bools, wanted: Bools, facts: Facts, standing: Standing) -> dict[str, int]:
+    """Counts of the items (n_items,) and actions (A,) wanted that the facts do not let through; only those above 0."""
+    found = {
+        "delisted": int(np.count_nonzero(items & ~facts.listed)),
+        "stale_copies": int(np.count_nonzero(wanted & standing.stale)),
+    }
+    return {name: count for name, count in found.items() if count}
 
 
 def _feature(name: str, value: Any) -> Any:
