@@ -28,6 +28,7 @@ from recenv.agents.export_items import (
 from recenv.core.artefacts import read_json, write_tensors
 from recenv.core.errors import InputError, RecenvError, UnsupportedError
 from recenv.core.evidence import ATTRIBUTES, EVIDENCE, Clauses
+from recenv.core.free import require_free
 from recenv.core.render import SLOT_COLUMNS, render
 from recenv.core.runs import versions
 from recenv.core.verdict import REPORT, read_report, verdicts
@@ -134,8 +135,7 @@ def export_bundle(
     """
     how = exporter(policy.name)
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(str(folder), "exists and is not an empty folder", "Choose another --out.")
+    require_free(folder)
     check_texts(world)
     if needs is not None and len(needs) != world.n_copies:
         raise InputError("needs", f"{len(needs)} entries, {world.n_copies} copies", "Give one for each copy.")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recenv.core.errors import InputError
+from recenv.core.free import require_free
 from recenv.core.verdict import NOTE, PAGE, REPORT, land, read_report
 from recenv.response.copy_effect import ASSUMED, LEARNED, NEWS, PARTS, TRANSFERRED, CopyAssumptions, CopyEffect
 from recenv.response.copy_fit import extended
@@ -134,24 +135,30 @@ def add_copies(
     rest on, so that it stays with them.
 
     Raises:
-        InputError: `shown` or `items` has not the world's copies or items in their order, a copy names an item that
-            the world lacks, or `copies` has no column `status` (logged copies come with the fit: `with_copies`).
+        InputError: `out` or its judge's folder is not free, `shown` or `items` has not the world's copies or items in
+            their order, a copy names an item that the world lacks, or `copies` has no column `status` (logged copies
+            come with the fit: `with_copies`).
     """
     copies, left_out = admitted(copies)
     earlier = Path(path) / REJECTED_FILE
     tables = [rejected, left_out, pq.read_table(earlier) if earlier.is_file() else None]
     kept_out = _first_of_each([t for t in tables if t is not None], set(copies["copy_id"].to_pylist()))
-    for world_seed, source, target in ((1, Path(path), Path(out)), (2, judge_path(path), judge_path(out))):
-        if source.exists():
-            made = with_copies(
-                _restated(World.load(source), shown, items), copies, seed, world_seed=1000 * (seed + 1) + world_seed
-            )
-            if left_out.num_rows:
-                made.meta["copies_left_out"] = left_out.num_rows
-            made.save(target)
-            _copy_reports(source, target, made.meta["copy_label"])
-            if kept_out.num_rows:
-                pq.write_table(kept_out, target / REJECTED_FILE, compression="zstd")
+    folders = [(Path(path), Path(out)), (judge_path(path), judge_path(out))]
+    places = [(n, *pair) for n, pair in enumerate(folders, 1) if pair[0].exists()]
+    for _, _, target in places:
+        require_free(target)
+    made = [
+        with_copies(_restated(World.load(source), shown, items), copies, seed, world_seed=1000 * (seed + 1) + n)
+        for n, source, _ in places
+    ]
+    # Written when both are there: interrupted, no world is left without its judge.
+    for world, (_, source, target) in zip(made, places):
+        if left_out.num_rows:
+            world.meta["copies_left_out"] = left_out.num_rows
+        world.save(target)
+        _copy_reports(source, target, world.meta["copy_label"])
+        if kept_out.num_rows:
+            pq.write_table(kept_out, target / REJECTED_FILE, compression="zstd")
     return Path(out)
 
 

@@ -26,6 +26,7 @@ from recenv.core.artefacts import (
 )
 from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
+from recenv.core.free import require_free
 from recenv.observation import layout
 from recenv.start import StartStates
 from recenv.state import StateSpec
@@ -214,8 +215,7 @@ class World:
             InputError: the folder exists and is not empty.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(str(folder), "exists and is not an empty folder", "Choose another --out")
+        require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         actions = pa.table({"item": self.action_item, "copy": self.action_copy})
         for name, table in zip(TABLES, (self.items, self.users, self.copies, actions)):

@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from recenv.core.errors import ArtefactError, InputError
+from recenv.core.errors import ArtefactError
+from recenv.core.free import require_free
 from recenv.scripts import benchmark, export, fidelity, fit, make_copy, prepare
 
 READY_SECONDS = 60
@@ -47,8 +48,7 @@ class DemoConfig:
 
 def run(config: DemoConfig) -> dict[str, Any]:
     """Run every step; returns paths, figures and the answer fetched over HTTP."""
-    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-        raise InputError(str(config.out), "exists and is not empty", "Remove it, or choose another --out")
+    require_free(config.out)
     base, began = config.out, time.monotonic()
     data, world, copied = base / "data", base / "worlds" / "journey", base / "worlds" / "journey-copy"
     with _step("1/7 logs to tables"):

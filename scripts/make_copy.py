@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.evidence import moment
+from recenv.core.free import require_free
 from recenv.core.render import render
 from recenv.data.columns import NONE_ITEM
 from recenv.generators.base import (
@@ -36,7 +37,7 @@ from recenv.generators.guardrails import CopySet, write_copies
 from recenv.generators.pretrained_config import PretrainedConfig
 from recenv.generators.review import as_table, decide, decisions_of, reasons_of, settled
 from recenv.variants import REJECTED_FILE, add_copies, purchase_counts
-from recenv.world import World
+from recenv.world import World, judge_path
 
 CURVES = "curves"
 """In the folder of a kept GAN: TensorBoard curves and samples of its training, under `gan/`."""
@@ -215,6 +216,9 @@ def _target(world: Path, asked: Path | None, ending: str) -> Path:
     blocked = next((p for p in (out, *out.parents) if p.exists() and not p.is_dir()), None)
     if blocked is not None:
         raise InputError(f"option out {out}", f"{blocked} is a file", "Give a folder that can be made")
+    require_free(out)
+    if judge_path(world).exists():
+        require_free(judge_path(out))
     return out
 
 

@@ -206,7 +206,7 @@ def test_out_is_never_overwritten_unasked(tmp_path: Path) -> None:
     write_email(tmp_path, 200)
     (tmp_path / "items.csv").write_text("id,price\nmail,0\n")
     prepare(tmp_path, EMAIL)
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match="not an empty folder"):
         prepare(tmp_path, EMAIL)
     mapping = str(tmp_path / "mapping.json")
     assert run(PrepareConfig("csv", tmp_path / "out", mapping=mapping, overwrite=True, progress=False))["counts"]

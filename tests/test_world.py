@@ -126,7 +126,7 @@ def test_a_broken_world_json_is_named(world: World, tmp_path: Path) -> None:
 def test_a_world_is_never_written_over(world: World, small_shop: Path) -> None:
     with pytest.raises(InputError, match="not an empty folder"):
         world.save(small_shop / "world")
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match="not an empty folder"):
         fit_worlds(small_shop / "data", small_shop / "world", small_fit(), progress=False)
 
 

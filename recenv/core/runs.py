@@ -13,6 +13,7 @@ from typing import Any
 
 from recenv.core.artefacts import file_hash, read_json
 from recenv.core.errors import InputError
+from recenv.core.free import require_free
 from recenv.core.tags import check_tag
 from recenv.core.verdict import CARD, world_identity
 
@@ -40,8 +41,7 @@ class Run:
         inputs: Mapping[str, str | Path] | None = None,
     ) -> None:
         self.path = Path(path)
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise InputError(str(self.path), "exists and is not an empty folder", "Choose another --out.")
+        require_free(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._began = time.monotonic()
         self.manifest: dict[str, Any] = {

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.folders import missing_file
+from recenv.core.free import require_free
 from recenv.data.checks import require_fittable, validate
 from recenv.data.columns import (
     COPY_COLUMNS,
@@ -133,8 +134,7 @@ class Dataset:
         """
         validate(self)
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(str(folder), "exists and is not an empty folder", "Choose another folder or empty it.")
+        require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         hashes = {}
         for name in self.tables():
