@@ -12,6 +12,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from recenv.core.errors import InputError
+from recenv.core.free import require_free, unfinished
 from recenv.data import sources
 from recenv.data.logs import build
 from recenv.data.meta import check_name
@@ -106,8 +107,9 @@ def _check_free(out: Path, overwrite: bool) -> None:
     if not out.is_dir():
         raise InputError(str(out), "is a file", "Give a folder.")
     found = sorted(p.name for p in out.iterdir())
-    if found and not overwrite:
-        raise InputError(str(out), f"is not empty (it holds {found[0]!r})", "Choose another folder, or --overwrite.")
+    # What has no meta.json may be raw logs of the same names: nobody but their owner removes them.
+    if not overwrite or unfinished(out):
+        require_free(out, "--out" if unfinished(out) else "--out, or --overwrite")
     ours = {"meta.json", *read_meta(out)["hashes"]} if found else set()
     other = [name for name in found if name not in ours]
     if other:
