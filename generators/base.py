@@ -233,11 +233,6 @@ def requests_for(
     return [Request(item, tuple(styles), channel, segment) for item in items]
 
 
-def word(text: str) -> int:
-    """A stable 63-bit whole number for a text: a word of a random key."""
-    return int(digest(text)[:16], 16) >> 1
-
-
 def digest(text: str | bytes) -> str:
     """SHA-256 in hex of text (as UTF-8) or bytes."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()

@@ -10,7 +10,7 @@ from recenv.core import rng
 from recenv.core.errors import InputError
 from recenv.core.evidence import EVIDENCE, has_evidence
 from recenv.core.render import slots as slots_in
-from recenv.generators.base import Row, digest, word
+from recenv.generators.base import Row, digest
 from recenv.generators.seeds import read_seeds
 
 HELD_OUT = 10
@@ -46,7 +46,7 @@ class Line:
     @property
     def held_out(self) -> bool:
         """Whether no generator may train on it: a fixed draw by its text, independent of order and of other lines."""
-        return bool(rng.bits(0, [word(self.text)])[0] % HELD_OUT == 0)
+        return bool(rng.bits(0, [rng.word(self.text)])[0] % HELD_OUT == 0)
 
 
 @dataclass(frozen=True)

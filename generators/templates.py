@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recenv.core import rng
 from recenv.core.errors import ArtefactError, InputError
 from recenv.core.render import SLOT_COLUMNS, clean
-from recenv.generators.base import Request, Row, Variant, check_asked, digest, word
+from recenv.generators.base import Request, Row, Variant, check_asked, digest
 from recenv.generators.corpus import Line, fits, read_corpus
 
 FALLBACK_TEXT = "{product}"
@@ -75,8 +75,8 @@ class TemplateGenerator:
         self._styles = tuple(dict.fromkeys(line.style for line in lines))
         self.hash = digest(source + repr(sorted(self.slots)))[:16]
         self._by_style = {s: [line for line in lines if line.style == s] for s in self._styles}
-        self._style_keys = {s: word(s) for s in self._styles}
-        self._keys = {s: np.array([word(t.text) for t in ts], np.int64) for s, ts in self._by_style.items()}
+        self._style_keys = {s: rng.word(s) for s in self._styles}
+        self._keys = {s: np.array([rng.word(t.text) for t in ts], np.int64) for s, ts in self._by_style.items()}
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ class TemplateGenerator:
         if unknown:
             raise InputError("styles", f"unknown style {', '.join(unknown)}", f"Choose among {', '.join(self.styles)}")
         styles = [s for s in self.styles if not request.styles or s in request.styles]
-        key = word(request.item_id)
+        key = rng.word(request.item_id)
         allowed = usable_slots(request.item) & self.slots
         order = np.argsort(rng.uniform(seed, key, np.array([self._style_keys[s] for s in styles])), kind="stable")
         queues = [self._ranked(styles[s], request.item, key, allowed, n, seed) for s in order]

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from recenv.core import rng
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
-from recenv.generators.base import Request, Variant, digest, word
+from recenv.generators.base import Request, Variant, digest
 from recenv.generators.corpus import Line
 from recenv.generators.guard_claims import claim_words
 from recenv.generators.known_lines import Group, Known
@@ -210,7 +211,7 @@ class TransformerGenerator:
         for k, group in enumerate(groups):
             share = (count - k + len(groups) - 1) // len(groups)
             plan = self.plan(group, self.slots, Condition(style, group.needs))
-            with torch_session(word(f"draw {style} {k} {seed}") % 2**31, self.config.threads):
+            with torch_session(rng.word(f"draw {style} {k} {seed}") % 2**31, self.config.threads):
                 rows = self._sample(plan, share, heat, constrained) if share else []
             drawn += [(text, group.needs) for text, ended in rows if not verified or self.offered(text, ended, plan)]
         return drawn
@@ -249,7 +250,7 @@ class TransformerGenerator:
         """
         if key not in self._pools:
             plan = self.plan(key.group, key.slots, key.condition)
-            with torch_session(word(key.text) % 2**31, self.config.threads):
+            with torch_session(rng.word(key.text) % 2**31, self.config.threads):
                 rows = self._sample(plan, self.config.pool, self._sharp * key.temperature, True)
             texts = list(dict.fromkeys(text for text, ended in rows if self.offered(text, ended, plan)))
             logs = self.log_prob([Line(key.group.style, text) for text in texts])

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from recenv.core import rng
-from recenv.generators.base import Request, Variant, word
+from recenv.generators.base import Request, Variant
 from recenv.generators.corpus import Line
 from recenv.generators.known_lines import Group
 from recenv.generators.templates import usable_slots
@@ -69,11 +69,11 @@ def choose(pools: Pools, request: Request, n: int, seed: int, temperature: float
     More lines asked for continue the same sequence.
     """
     slots = usable_slots(request.item) & pools.slots
-    key = word(request.item_id)
+    key = rng.word(request.item_id)
     styles = [s for s in pools.styles if not request.styles or s in request.styles]
     for style in request.styles:
         pools.groups(style)
-    order = np.argsort(rng.uniform(seed, key, np.array([word(s) for s in styles], np.int64)), kind="stable")
+    order = np.argsort(rng.uniform(seed, key, np.array([rng.word(s) for s in styles], np.int64)), kind="stable")
     queues = [_queue(pools, styles[i], request, slots, seed, temperature) for i in order]
     chosen: dict[str, Chosen] = {}
     while queues and len(chosen) < n:
@@ -108,7 +108,7 @@ def _queue(
     pools: Pools, style: str, request: Request, slots: frozenset[str], seed: int, temperature: float
 ) -> Iterator[Chosen]:
     """Lines of a style for a request, pool after pool, each pool in an order of the request's own."""
-    own = word(request.item_id)
+    own = rng.word(request.item_id)
     groups = [g for g in pools.groups(style) if g.open_to(request.item, slots)]
     for block in range(pools.config.blocks):
         found: list[tuple[str, float]] = []
@@ -118,6 +118,6 @@ def _queue(
             )
             key = PoolKey(group, slots, pools.known_condition(asked), temperature, seed, block)
             found += pools.pool(key)
-        ranks = rng.uniform(seed, own, np.array([word(text) for text, _ in found] or [0], np.int64))
+        ranks = rng.uniform(seed, own, np.array([rng.word(text) for text, _ in found] or [0], np.int64))
         for i in np.argsort(ranks[: len(found)], kind="stable"):
             yield (style, *found[int(i)])

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from recenv.core import rng
 from recenv.core.checks import check_seed, check_type, check_whole
 from recenv.core.errors import InputError
-from recenv.generators.base import word
 from recenv.generators.corpus import Line
 from recenv.generators.known_lines import Group
 from recenv.generators.quality import self_bleu, unique_rate
@@ -178,7 +178,7 @@ def rejection_tune(
     tuned, history = base, list[dict[str, float]]()
     options = replace(base.config, epochs=config.epochs, learning_rate=config.learning_rate, patience=config.epochs)
     for k in range(config.rounds):
-        lines = _draw(tuned, config.samples, word(f"rejection {seed} {k}") % 2**31, config.temperature)
+        lines = _draw(tuned, config.samples, rng.word(f"rejection {seed} {k}") % 2**31, config.temperature)
         best, reward = _best(lines, score, guard, config.keep)
         with torch_session(seed + k, base.config.threads):
             model = twin(tuned.model)
@@ -335,4 +335,4 @@ def _start(
 
 def _judging(seed: int) -> int:
     """A seed of lines on which nothing was tuned."""
-    return word(f"gate {seed}") % 2**31
+    return rng.word(f"gate {seed}") % 2**31

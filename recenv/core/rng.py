@@ -6,6 +6,7 @@ finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generator
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,14 @@ def bits(*words: Any) -> NDArray[np.uint64]:
     """64 random bits for each broadcast key; words are integers or integer arrays (negative ones wrap)."""
     with np.errstate(over="ignore"):
         z = np.zeros(np.broadcast_shapes(*(np.shape(w) for w in words)) or (1,), np.uint64)
-        for word in words:
-            z = _mix((z ^ np.asarray(word, np.int64).astype(np.uint64)) + _GOLDEN)
+        for each in words:
+            z = _mix((z ^ np.asarray(each, np.int64).astype(np.uint64)) + _GOLDEN)
     return z
+
+
+def word(text: str) -> int:
+    """A key's word for a text: the first 63 bits of its SHA-256 as UTF-8, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def uniform(*words: Any) -> NDArray[np.float64]:

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import recenv
+from recenv.core import rng
 from recenv.core.errors import InputError
 from recenv.data.columns import NONE_ITEM
-from recenv.response.copy_effect import stable_word
 from recenv.response.log import OPPORTUNITY, Log, slots
 from recenv.response.rows import SPLITS
 from recenv.response.vectors import from_content
@@ -56,7 +56,7 @@ def category_index(category: list[str]) -> tuple[NDArray[np.int32], int]:
     """Index of each item's category and their number; hashed into buckets where there are more than 1,024."""
     levels = sorted(set(category))
     if len(levels) > MAX_CATEGORIES:
-        return np.array([stable_word(c) % MAX_CATEGORIES for c in category], np.int32), MAX_CATEGORIES
+        return np.array([rng.word(c) % MAX_CATEGORIES for c in category], np.int32), MAX_CATEGORIES
     index = {level: i for i, level in enumerate(levels)}
     return np.array([index[c] for c in category], np.int32), max(len(levels), 1)
 

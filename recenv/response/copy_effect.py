@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -51,11 +50,6 @@ class CopyAssumptions:
         for name, value in asdict(self).items():
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"copy assumption {name}", f"{value!r}", "Give a finite number of 0 or more")
-
-
-def stable_word(text: str) -> int:
-    """First 63 bits of the SHA-256 of a text: a word of a random key, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +146,8 @@ class CopyEffect:
             raise InputError("copy effect", f"{n_segments} segments, {n_categories} categories", "Give counts >= 0")
         styles = tuple(sorted({s for s in style_names if s}))
         index = {s: i for i, s in enumerate(styles)}
-        words = np.array([stable_word(t or c) for c, t in zip(ids, texts)], np.int64)
-        style_words = np.array([stable_word(s) for s in styles], np.int64)
+        words = np.array([rng.word(t or c) for c, t in zip(ids, texts)], np.int64)
+        style_words = np.array([rng.word(s) for s in styles], np.int64)
         sources, known = dict.fromkeys(PARTS, ASSUMED), {}
         told = sizes.text_sd * _draw(seed, "text", words) if text_effect is None else np.asarray(text_effect)
         if len(told) != len(words):

@@ -14,7 +14,6 @@ from recenv.core.encoding import ProfileEncoder
 from recenv.core.errors import InputError
 from recenv.data.schema import Dataset
 from recenv.response import catalogue as cat
-from recenv.response.copy_effect import stable_word
 from recenv.response.log import Log, encode_log
 from recenv.response.replay import Replayed, replay
 from recenv.response.starts import choose_sessions
@@ -69,7 +68,7 @@ def divide_users(user_ids: NDArray[Any], seed: int) -> tuple[NDArray[np.str_], N
     if len(user_ids) < 2:
         raise InputError("events", f"{len(user_ids)} user", "World and judge need disjoint users: bring more logs")
     ids = np.sort(user_ids.astype(np.str_))
-    draw = rng.bits(seed, [stable_word(i) for i in ids])
+    draw = rng.bits(seed, [rng.word(i) for i in ids])
     order = np.argsort(draw, kind="stable")
     half = len(ids) // 2
     return np.sort(ids[order[:half]]), np.sort(ids[order[half:]])

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from recenv.core import rng
 from recenv.core.errors import InputError
 from recenv.data.schema import Dataset
-from recenv.response.copy_effect import stable_word
 from recenv.response.log import Log, encode_log
 from recenv.response.replay import replay
 from recenv.response.rows import SPLITS, TrainingRows
@@ -75,7 +74,7 @@ def _drawn(ids: NDArray[np.str_], share: float, seed: int, stream: int) -> NDArr
 
 
 def _first(ids: NDArray[np.str_], count: int, seed: int, stream: int) -> NDArray[np.str_]:
-    draw = rng.bits(seed, stream, [stable_word(i) for i in ids])
+    draw = rng.bits(seed, stream, [rng.word(i) for i in ids])
     return np.sort(ids[np.argsort(draw, kind="stable")[:count]])
 
 
