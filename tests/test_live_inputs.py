@@ -1,0 +1,206 @@
+"""Live catalogues as files and rows: what is read, what is refused, and a file that changes while it is served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from helpers_live import rows, shared_live_bundle, texts, until, written
+from helpers_serving import NOW
+
+from recenv.core.errors import InputError
+from recenv.serving.bundle import Bundle
+from recenv.serving.follow import follow
+from recenv.serving.recommender import Recommender
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return shared_live_bundle(tmp_path_factory)
+
+
+@pytest.fixture
+def recommender(bundle: Bundle) -> Recommender:
+    return Recommender(bundle)
+
+
+def test_a_column_that_the_live_catalogue_lacks_stays_as_exported(
+    recommender: Recommender, bundle: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "live.csv"
+    file.write_text("item_id,price,colour\n" + "".join(f"{row['item_id']},5,red\n" for row in bundle.items), "utf-8")
+    status = recommender.refresh(file)
+    kept = set(status["kept_columns"])
+    assert {"text", "was_price", "offer_ends", "low_stock"} <= kept
+    assert "price" not in kept
+    shown = {recommender.recommend({}, now=NOW, eligible=["i0001"], seed=s)[0]["text"] for s in range(8)}
+    assert any("9.99" in text and "5.00" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("cells", "column"),
+    [
+        ({"price": "3,49"}, "price"),
+        ({"price": "$3.49"}, "price"),
+        ({"price": -1.0}, "price"),
+        ({"price": float("inf")}, "price"),
+        ({"price": "nan"}, "price"),
+        ({"price": True}, "price"),
+        ({"was_price": Decimal("-2")}, "was_price"),
+        ({"low_stock": "maybe"}, "low_stock"),
+        ({"low_stock": 2}, "low_stock"),
+        ({"often_bought": [1]}, "often_bought"),
+        ({"offer_ends": "soon"}, "offer_ends"),
+        ({"offer_ends": 1_700_000_000}, "offer_ends"),
+        ({"text": ["Tea"]}, "text"),
+        ({"brand": 1.5}, "brand"),
+        ({"claims": 7}, "claims"),
+        ({"item_id": None}, "item_id"),
+        ({"item_id": 3}, "item_id"),
+        ({"item_id": "i0002"}, "item_id"),
+    ],
+    ids=str,
+)
+def test_a_bad_cell_is_named_and_changes_nothing(
+    recommender: Recommender, bundle: Bundle, cells: dict[str, Any], column: str
+) -> None:
+    facts = recommender.facts
+    listed = rows(bundle, i0003={"price": 77.0})
+    listed[7] |= cells
+    with pytest.raises(InputError) as caught:
+        recommender.refresh(listed)
+    assert f"column {column!r}" in caught.value.where
+    assert "row 8" in caught.value.where
+    assert caught.value.mend
+    assert recommender.facts is facts
+    assert recommender.status()["refused"] == str(caught.value)
+    recommender.refresh(rows(bundle))
+    assert "refused" not in recommender.status()
+
+
+def test_good_cells_of_every_form(recommender: Recommender, bundle: Bundle, tmp_path: Path) -> None:
+    cells = {"price": Decimal("2.50"), "was_price": 3, "low_stock": 1, "offer_ends": date(2023, 11, 20), "brand": 7}
+    recommender.refresh(rows(bundle, i0003=cells))
+    row = recommender.facts.rows[3]
+    assert (row["price"], row["was_price"], row["low_stock"], row["brand"]) == (2.5, 3.0, True, "7")
+    assert row["offer_ends"] == datetime(2023, 11, 20, tzinfo=UTC)
+    file = tmp_path / "live.csv"
+    file.write_bytes(
+        b"\xef\xbb\xbfitem_id,price,low_stock,offer_ends,claims,text\r\n"
+        b'i0003, 2.5 ,TRUE,2023-11-20T01:00:00+01:00,gluten free;environment,"Tea, green"\r\ni0004,,,,,Tea\r\n'
+    )
+    recommender.refresh(file)
+    row = recommender.facts.rows[3]
+    assert (row["price"], row["low_stock"], row["text"]) == (2.5, True, "Tea, green")
+    assert row["offer_ends"] == datetime(2023, 11, 20, tzinfo=UTC)
+    assert recommender.facts.rows[4]["price"] is None
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "match"),
+    [
+        ("none.csv", None, "no such file"),
+        ("live.txt", b"item_id\ni0000\n", "neither .csv nor .parquet"),
+        ("live.csv", b"", "cannot be read"),
+        ("live.csv", b"item_id,price\n", "holds no row"),
+        ("live.csv", b"sku,price\ni0000,1\n", "no column 'item_id' among sku, price"),
+        ("live.csv", b"item_id,price,price\ni0000,1,2\n", "two columns 'price'"),
+        ("live.csv", b"item_id,price\ni0000,1,2\n", "cannot be read"),
+        ("live.csv", b"item_id,text\ni0000,\xff\xfe\n", "cannot be read"),
+        ("live.csv", b"item_id,price\nother,1\n", "none of its 1 items is in the bundle"),
+        ("live.csv", b"item_id,price\ni0000,1\n,2\n", "row 2, column 'item_id'"),
+        ("live.parquet", b"PAR1", "cannot be read"),
+    ],
+)
+def test_a_bad_file_is_named(
+    recommender: Recommender, tmp_path: Path, file: str, content: bytes | None, match: str
+) -> None:
+    path = tmp_path / file
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=match) as caught:
+        recommender.refresh(path)
+    assert str(path) in caught.value.where
+
+
+def test_the_follower_takes_a_new_file_and_keeps_the_facts_of_a_bad_one(
+    recommender: Recommender, bundle: Bundle, tmp_path: Path
+) -> None:
+    file = written(tmp_path / "live.csv", rows(bundle))
+    with follow(recommender, file, 0.02):
+        for price, ending in ((41.0, "41.00"), (42.0, "42.00")):
+            os.replace(written(tmp_path / "next.csv", rows(bundle, i0000={"price": price})), file)
+            assert until(lambda price=price: recommender.facts.rows[0]["price"] == price)
+            shown = {recommender.recommend({}, now=NOW, eligible=["i0000"], seed=s)[0]["text"] for s in range(8)}
+            assert any(ending in text for text in shown)
+        (tmp_path / "next.csv").write_text("item_id,price\ni0000,free\n", "utf-8")
+        os.replace(tmp_path / "next.csv", file)
+        assert until(lambda: "refused" in recommender.status())
+        assert recommender.facts.rows[0]["price"] == 42.0
+        file.unlink()
+        assert until(lambda: "no such file" in recommender.refused)
+    assert not [thread for thread in threading.enumerate() if thread.name == "live catalogue"]
+    with pytest.raises(InputError, match="reload"), follow(recommender, file, 0.0):
+        pass
+
+
+def test_the_command_serves_a_live_catalogue(bundle: Bundle, tmp_path: Path) -> None:
+    file = written(tmp_path / "live.csv", rows(bundle, i0000={"price": 41.0})[:-1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "recenv.scripts.cli", "serve", "--bundle", str(bundle.path), "--port", port]
+    command += ["--items", str(file), "--reload", "0.05"]
+    env = os.environ | {"PYTHONUNBUFFERED": "1"}
+    base = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            assert until(lambda: _answers(base) or process.poll() is not None, 90)
+            assert any("41.00" in text for text in texts(base, "i0000"))
+            os.replace(written(tmp_path / "next.csv", rows(bundle, i0000={"price": 43.0})), file)
+            assert until(lambda: httpx.get(f"{base}/healthz", timeout=5).json()["items"]["delisted"] == 0)
+            assert any("43.00" in text for text in texts(base, "i0000"))
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0, err
+    assert "1 items not listed and not shown" in out
+    file.write_text("item_id,price\ni0000,free\n", "utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 2
+    assert "column 'price'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_serving_a_live_catalogue_needs_neither_torch_nor_pandas(bundle: Bundle, tmp_path: Path, ending: str) -> None:
+    ends = datetime(2023, 11, 16, 22, 13, 20, 500_000)
+    file = written(
+        tmp_path / f"live.{ending}", rows(bundle, i0002={"offer_ends": ends}, i0003={"offer_ends": None})[2:4]
+    )
+    code = (
+        "import sys\nfrom recenv.serving.recommender import Recommender\n"
+        f"recommender = Recommender.load({str(bundle.path)!r}, items={str(file)!r})\nrecommender.recommend({{}})\n"
+        "print(recommender.facts.rows[2]['offer_ends'], recommender.facts.rows[3]['offer_ends'])\n"
+        "print([m for m in ('torch', 'pandas', 'scipy', 'numba') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "2023-11-16 22:13:20.500000+00:00 None\n[]\n"), done.stderr
+
+
+def _answers(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/healthz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
