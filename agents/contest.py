@@ -28,13 +28,19 @@ SHOWN = 4
 
 
 def benchmark(
-    world: str | Path, judge: str | Path, out: str | Path, settings: BenchmarkSettings, bar: bool = True
+    world: str | Path,
+    judge: str | Path,
+    out: str | Path,
+    settings: BenchmarkSettings,
+    bar: bool = True,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Compare policies in the judge's world and write `benchmark.json`, `.md`, `.html` and TensorBoard runs to `out`.
 
     Args:
         world: folder of the world in which learners train. judge: folder of its judge. out: a new folder.
-        settings: see there. bar: show progress.
+        settings: see there. bar: show progress. data: folder that ranking figures come from, if any; only noted in the
+        run's settings here.
 
     Returns:
         the result as written to `benchmark.json`.
@@ -49,7 +55,9 @@ def benchmark(
         env.resolve(load_world(folder))
     for who in settings.agents:  # bad options are refused before there is a folder
         make_policy(who.name, load_world(world), env, who.config, 0)
-    config = {"world": str(world), "judge": str(judge), **asdict(settings)}
+    folders = {"world": world, "judge": judge} | ({} if data is None else {"data": data})
+    config = {"command": "benchmark", **{name: str(Path(at).resolve()) for name, at in folders.items()}}
+    config |= asdict(settings)
     config["agents"] = [str(agent) for agent in settings.agents]
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
     run = Run(out, json.loads(json.dumps(config)), seeds, {"world": world, "judge": judge})

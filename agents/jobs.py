@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,7 +110,9 @@ def run_job(job: Job) -> JobResult:
     judge = masked_alike(load_world(job.judge), world, job.settings.env)
     settings = replace(job.settings, seed=job.seed, config=dict(job.contestant.config))
     name, users = job.contestant.name, _EVALUATION_SEED + job.seed
-    config = {"agent": str(job.contestant), "world": job.world, "judge": job.judge, **asdict(settings)}
+    world_path, judge_path = (str(Path(folder).resolve()) for folder in (job.world, job.judge))
+    config = {"command": "train", "agent": str(job.contestant), "world": world_path, "judge": judge_path}
+    config |= asdict(settings)
     run = Run(job.out, json.loads(json.dumps(config)), [job.seed], {"world": job.world, "judge": job.judge})
     board = Board(run.path)
 

@@ -98,6 +98,7 @@ def train(
     world = World.load(world_path)
     make_policy(name, world, settings.env, settings.config, settings.seed)  # bad options are refused before a folder is
     config = {
+        "command": "train",
         "agent": name,
         "world": str(Path(world_path).resolve()),
         **asdict(settings),

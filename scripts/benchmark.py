@@ -101,7 +101,7 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
     )
     if caution := config.pessimism and world_caution(config.pessimism, load_world(config.world)):
         print(caution)
-    result = benchmark(config.world, config.judge or judge_path(config.world), config.out, settings)
+    result = benchmark(config.world, config.judge or judge_path(config.world), config.out, settings, data=config.data)
     print(markdown(result))
     paths = {name: str(config.out / f"benchmark.{name}") for name in ("json", "md", "html")}
     print("wrote " + ", ".join(paths.values()))

@@ -8,9 +8,11 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
-from recenv.core.errors import RecenvError
+from recenv.core.errors import InputError, RecenvError
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "prepare": ("prepare", "PrepareConfig", "logs to tables"),
@@ -25,6 +27,15 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "DemoConfig", "all of it on real data"),
     "check": ("check", "CheckConfig", "does an environment keep the rules?"),
 }
+REPLAYED = {"prepare": "out", "fit": "world", "copy": "world", "train": "", "benchmark": ""}
+"""Commands that take `--config`: the entry of their result that names the folder in which their options are to be kept;
+"" for runs, which keep them from their start."""
+FILES = ("path", "mapping", "pretrained")
+"""Options of type `str` that may name a file or a folder."""
+REPLAY = (
+    "--config FILE (of prepare, fit, copy, train, benchmark): what is not given is taken from FILE, the config.json of "
+    "a folder that the command wrote."
+)
 DONE, BAD_INPUT, INTERRUPTED, UNHEARD = 0, 2, 130, 141
 
 
@@ -32,7 +43,8 @@ def usage() -> str:
     """The list of commands."""
     lines = [f"  {name:<10} {what}" for name, (_, _, what) in COMMANDS.items()]
     head = "usage: recenv COMMAND [options]\n\nTurn your own shop logs into a Gymnasium environment.\n\ncommands:"
-    return "\n".join([head, *lines, "", "`recenv COMMAND --help` lists a command's options; each takes --json."])
+    tail = "`recenv COMMAND --help` lists a command's options; each takes --json."
+    return "\n".join([head, *lines, "", tail, REPLAY])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(command: str, words: list[str]) -> int:
     as_json = "--json" in words
     try:
-        result = _call(command, [w for w in words if w != "--json"])
+        result = _called(command, [w for w in words if w != "--json"])
     except RecenvError as error:
         print(f"recenv {command}: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -86,14 +98,83 @@ def _output_closed() -> bool:
     return closed
 
 
+def _called(command: str, words: list[str]) -> dict[str, Any]:
+    """`_call`; what fails while an interrupt unwinds (a package that is half imported, say) is that interrupt."""
+    try:
+        return _call(command, words)
+    except Exception as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether the error came up while an interrupt, or an error of that kind, was being handled."""
+    behind = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt) or (behind is not None and _interrupted(behind))
+
+
 def _call(command: str, words: list[str]) -> dict[str, Any]:
     import tyro
 
     module_name, config_name, _ = COMMANDS[command]
     module = importlib.import_module(f"recenv.scripts.{module_name}")
-    config = tyro.cli(getattr(module, config_name), args=words, prog=f"recenv {command}")
+    kind = getattr(module, config_name)
+    if command not in REPLAYED:
+        only: dict[str, Any] = module.run(tyro.cli(kind, args=words, prog=f"recenv {command}"))
+        return only
+    from recenv.core.config import keep_config
+
+    words, file = _without_config(words)
+    default = tyro.MISSING_NONPROP if file is None else _defaults(kind, command, Path(file))
+    told = f"{kind.__doc__}\n\n{REPLAY}"
+    config = tyro.cli(kind, args=words, prog=f"recenv {command}", default=default, description=told)
     result: dict[str, Any] = module.run(config)
+    folder = REPLAYED[command] and Path(result[REPLAYED[command]])
+    if folder and folder != getattr(config, "world", None):  # `copy --review` may only have read
+        keep_config(folder, command, config, FILES)
     return result
+
+
+def _defaults(kind: type[Any], command: str, path: Path) -> Any:
+    """An instance of a command's options, as kept in a file; those it does not hold keep their own defaults, and tyro
+    asks for what has none.
+
+    Raises:
+        InputError: as `read_config`; an option that the command does not have or cannot be given; a value of another
+            type than the option's.
+    """
+    import tyro
+
+    from recenv.core.config import read_config, typed
+
+    file, found = read_config(path, command, REPLAYED)
+    own = fields(kind)
+    if not REPLAYED[command]:
+        # What a run keeps are the settings of the library, in groups.
+        replay = importlib.import_module("recenv.agents.replay")
+        found = getattr(replay, f"of_{command}")(found, {field.name for field in own}, str(file))
+    needed = {f.name: tyro.MISSING for f in own if f.default is MISSING and f.default_factory is MISSING}
+    return kind(**needed | typed(kind, found, str(file)))
+
+
+def _without_config(words: list[str]) -> tuple[list[str], str | None]:
+    """The words without `--config FILE`, and the file; None where it is not among them.
+
+    Raises:
+        InputError: it stands there twice, or without a file.
+    """
+    found = [i for i, word in enumerate(words) if word.split("=")[0] == "--config"]
+    if not found:
+        return words, None
+    if len(found) > 1:
+        raise InputError("--config", "is given twice", "Give one file.")
+    here, (_, equals, file) = found[0], words[found[0]].partition("=")
+    if not equals:
+        file = (words[here + 1 : here + 2] or [""])[0]
+    if not file or file.startswith("--"):
+        raise InputError("--config", "names no file", "Give the config.json of a folder that the command wrote.")
+    return words[:here] + words[here + (1 if equals else 2) :], file
 
 
 if __name__ == "__main__":

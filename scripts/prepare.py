@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from recenv.core.errors import InputError
 from recenv.core.free import require_free, unfinished
+from recenv.core.runs import CONFIG
 from recenv.data import sources
 from recenv.data.logs import build
 from recenv.data.meta import check_name
@@ -110,7 +111,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
     # What has no meta.json may be raw logs of the same names: nobody but their owner removes them.
     if not overwrite or unfinished(out):
         require_free(out, "--out" if unfinished(out) else "--out, or --overwrite")
-    ours = {"meta.json", *read_meta(out)["hashes"]} if found else set()
+    ours = {"meta.json", CONFIG, *read_meta(out)["hashes"]} if found else set()
     other = [name for name in found if name not in ours]
     if other:
         raise InputError(str(out), f"holds {other[0]!r}, which prepare did not write", "Choose another folder.")

@@ -50,6 +50,8 @@ class TrainConfig:
     """Items that the logged policy shows to such users with a probability below this are masked."""
     episodes: int = 256
     """Sessions in each evaluation on validation users."""
+    evaluations: int = 8
+    """Points on the learning curve."""
 
 
 def run(config: TrainConfig) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     names = ("candidates", "reward", "reward_mode", "horizon", "w_click", "w_purchase", "w_revenue", "cost",
              "pessimism", "support")  # fmt: skip
     env = EnvOptions(**{name: getattr(config, name) for name in names})
-    settings = TrainSettings(config.steps, config.seed, env, agent.config, episodes=config.episodes)
+    settings = TrainSettings(config.steps, config.seed, env, agent.config, config.evaluations, config.episodes)
     caution = config.pessimism and world_caution(config.pessimism, load_world(config.world))
     if caution:
         print(caution)
