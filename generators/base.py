@@ -226,11 +226,9 @@ def check_asked(n: Any, seed: Any, temperature: Any) -> None:
         raise InputError("option temperature", f"{temperature!r}", "Give a finite number above 0")
 
 
-def requests_for(
-    items: Iterable[Row], styles: Sequence[str] = (), channel: str = "description", segment: str = ""
-) -> list[Request]:
+def requests_for(items: Iterable[Row], styles: Sequence[str] = (), channel: str = "description") -> list[Request]:
     """One request for each catalogue row."""
-    return [Request(item, tuple(styles), channel, segment) for item in items]
+    return [Request(item, tuple(styles), channel) for item in items]
 
 
 def digest(text: str | bytes) -> str:

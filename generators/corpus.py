@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,15 +111,3 @@ def _styles(source: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def fits(line: Line, item: Row, slots: frozenset[str]) -> bool:
     """Whether a line may be used for an item whose fillable slots are `slots`."""
     return line.slots <= slots and all(has_evidence(item, need) for need in line.needs)
-
-
-def lines_of(corpus: Corpus, styles: Sequence[str]) -> tuple[Line, ...]:
-    """Lines of some styles.
-
-    Raises:
-        InputError: a style that the corpus does not have.
-    """
-    unknown = sorted(set(styles) - set(corpus.styles))
-    if unknown:
-        raise InputError("styles", f"unknown style {', '.join(unknown)}", f"Choose among {', '.join(corpus.styles)}")
-    return tuple(line for line in corpus.lines if line.style in styles)

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from recenv.core.checks import check_seed
 from recenv.core.errors import InputError
-from recenv.generators.constraints import constraints
 from recenv.generators.corpus import Line
 from recenv.generators.gan_board import GanBoard
 from recenv.generators.gan_config import GanConfig, line_config
@@ -28,7 +26,7 @@ from recenv.generators.transformer import TransformerGenerator
 from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import Codec, Examples, lines_to_fit
 from recenv.generators.transformer_files import load_weights, read_settings
-from recenv.generators.transformer_fit import fit_model, held_out_perplexity
+from recenv.generators.transformer_fit import barred_logits, fit_model, held_out_perplexity
 from recenv.generators.transformer_sample import Plan
 from recenv.generators.vocabulary import Condition, Vocabulary
 
@@ -67,14 +65,12 @@ class GanGenerator(TransformerGenerator):
         seed: int = 0,
         progress: bool = True,
         board: Path | None = None,
-        until: Callable[[], bool] | None = None,
     ) -> dict[str, Any]:
         """Train on `rows`; `validation` lines stop the MLE and choose the checkpoint of the adversarial phase. A tenth
         of `rows` is set aside where there are none.
 
         Args:
-            board: folder for TensorBoard curves and samples under `gan/`. until: asked at every check of the
-                adversarial phase whether to stop.
+            board: folder for TensorBoard curves and samples under `gan/`.
 
         Returns:
             lines, validation (counts), vocabulary, epochs, perplexity (of validation lines), history (of the MLE),
@@ -91,7 +87,7 @@ class GanGenerator(TransformerGenerator):
             history = fit_model(model, lines, held, codec, self.config, seed, progress)
             before = held_out_perplexity(model, held, codec, self.config)
             material = self._material(codec, lines, held, self.gan)
-            found = Adversary(model, material, self.gan, seed, curves).run(progress, until)
+            found = Adversary(model, material, self.gan, seed, curves).run(progress)
             self._settle(model, codec, lines)
             after = held_out_perplexity(model, held, codec, self.config)
         return {
@@ -109,6 +105,8 @@ class GanGenerator(TransformerGenerator):
         self, gan: GanConfig, validation: Sequence[Line], seed: int = 0, until: Callable[[], bool] | None = None
     ) -> tuple[GanGenerator, GanGenerator, dict[str, Any]]:
         """(best checkpoint, last weights, report) of a further adversarial phase: several can start from one MLE.
+
+        `until` is asked at every check whether to stop.
 
         Raises:
             InputError: not fitted, or no validation line.
@@ -170,11 +168,8 @@ class GanGenerator(TransformerGenerator):
         )
 
     def _sample(self, plan: Plan, count: int, temperature: float, constrained: bool) -> list[tuple[str, bool]]:
-        codec, chain = self.codec, None
-        if constrained:
-            slots = list(codec.slots.values())
-            needed = [codec.slots[slot] for slot in sorted(plan.group.always)]
-            chain = constraints(plan.allowed(codec), len(codec), slots, needed, codec.end, PREFIX, self._beside)
+        codec = self.codec
+        chain = plan.constraints(codec, PREFIX, self._beside) if constrained else None
         prefix = torch.tensor([codec.prefix(plan.condition)] * count)
         barred = barred_logits(codec)
         ids = draw(self.model, prefix, self.config.max_tokens, barred, codec.end, codec.pad, temperature, chain)
@@ -182,12 +177,3 @@ class GanGenerator(TransformerGenerator):
 
     def _settings(self) -> dict[str, Any]:
         return super()._settings() | {"format": FORMAT, "gan": asdict(self.gan)}
-
-
-def barred_logits(codec: Codec, hidden: bool = False) -> Tensor:
-    """(V,) -inf for control tokens, padding and, unless `hidden`, the unknown token; 0 for the others."""
-    found = torch.zeros(len(codec))
-    found[sorted((codec.controls | {codec.pad, codec.unknown}) - {codec.end})] = float("-inf")
-    if hidden and codec.unknown >= 0:
-        found[codec.unknown] = 0.0
-    return found

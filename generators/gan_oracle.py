@@ -20,6 +20,7 @@ from recenv.generators.gan_train import Adversary
 from recenv.generators.transformer_data import IGNORED, Batch
 
 _WIDTH, _JUDGED = 32, 2000
+"""Of embeddings and state, the oracle's and the generator's; lines that the oracle judges."""
 _CHECKED, _MEASURED = 40_127, 40_128
 """Streams of the lines that choose a checkpoint and of those that the oracle judges: a choice must not be judged by
 the luck that made it."""
@@ -31,14 +32,14 @@ class Oracle(nn.Module):
     (Yu et al., "SeqGAN", AAAI 2017, section 4.)
 
     Args:
-        size: tokens. width: of embeddings and state.
+        size: tokens.
     """
 
-    def __init__(self, size: int, width: int = _WIDTH) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.embedding, self.rnn = nn.Embedding(size + 1, width), nn.LSTM(width, width, batch_first=True)
-        self.head = nn.Linear(width, size)
+        self.embedding, self.rnn = nn.Embedding(size + 1, _WIDTH), nn.LSTM(_WIDTH, _WIDTH, batch_first=True)
+        self.head = nn.Linear(_WIDTH, size)
         for weight in self.parameters():
             nn.init.normal_(weight)
 
@@ -67,16 +68,16 @@ class Task:
     of the training lines.
 
     Args:
-        oracle: writes the lines. train, validation: (n, T) ids. width: of the generator.
+        oracle: writes the lines. train, validation: (n, T) ids.
     """
 
-    def __init__(self, oracle: Oracle, train: Tensor, validation: Tensor, width: int = _WIDTH) -> None:
+    def __init__(self, oracle: Oracle, train: Tensor, validation: Tensor) -> None:
         size = oracle.size
         self.oracle, self.train_lines, self.validation = oracle, train, validation
         self.start, self.end = size, size + 1
         self.barred = torch.zeros(size + 2)
         self.barred[size:] = -math.inf
-        self.model = LineRNN(size + 2, width, 1, 1, 0.0)
+        self.model = LineRNN(size + 2, _WIDTH, 1, 1, 0.0)
         self.references = [_text(row) for row in validation.tolist()]
         known, held = train.tolist(), validation.tolist()
         groups = [[""] * len(x) for x in (known, held)]
@@ -97,9 +98,9 @@ class Task:
         )
         return Adversary(self.model, material, config, seed, GanBoard(None)).run(False, until)
 
-    def oracle_nll(self, temperature: float = 1.0, model: LineRNN | None = None) -> float:
+    def oracle_nll(self, model: LineRNN | None = None) -> float:
         """Of `_JUDGED` lines of the generator, the same random stream at every call."""
-        return self.oracle.nll(self._drawn(model or self.model, _JUDGED, temperature, _MEASURED))
+        return self.oracle.nll(self._drawn(model or self.model, _JUDGED, 1.0, _MEASURED))
 
     @torch.no_grad()
     def worth(self, temperature: float = 1.0) -> dict[str, float]:

@@ -15,7 +15,7 @@ from recenv.core.errors import InputError
 from recenv.core.evidence import running, vouched
 from recenv.core.render import SLOT_COLUMNS
 from recenv.core.wording import canonical
-from recenv.generators.base import Generator, Row, Variant, check_asked, digest, requests_for, rows
+from recenv.generators.base import Generator, Request, Row, Variant, check_asked, digest, requests_for, rows
 from recenv.generators.channels import channel_named
 from recenv.generators.corpus import read_corpus
 from recenv.generators.guard import check, guard_reasons
@@ -93,19 +93,28 @@ def write_copies(
     sources = [*zip(generators, goals, strict=True), *([(gap, n)] if gap is not None else [])]
     for source, goal in sources:
         before, pending = dict(judged), [i for i in catalogue if len(_passed(judged[i])) < goal]
-        ask, told = goal, dict.fromkeys(catalogue, 0)
-        for _ in range(ROUNDS):
+        told = dict.fromkeys(catalogue, 0)
+        for turn in range(ROUNDS):
             requests = requests_for([catalogue[i] for i in pending], styles, channel)
-            proposals: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
-            for variant in source.generate(requests, ask, seed, temperature) if requests else ():
-                proposals[variant.item_id] += [variant] if variant.copy_id not in settled else []
+            proposals = _proposals(source, requests, goal * 2**turn, seed, temperature, settled)
             more = [i for i, lines in proposals.items() if len(lines) > told[i]]
             for item_id in more:
                 told[item_id] = len(proposals[item_id])
                 judged[item_id] = _judge(before[item_id], proposals[item_id], catalogue[item_id], currency, channel)
-            pending, ask = [i for i in more if len(_passed(judged[i])) < goal], 2 * ask
+            pending = [i for i in more if len(_passed(judged[i])) < goal]
         judged = {i: _upto(lines, goal) for i, lines in judged.items()}
     return _copy_set(judged, catalogue, sources[-1][0], n, seed, currency, channel, settled)
+
+
+def _proposals(
+    source: Generator, requests: Sequence[Request], n: int, seed: int, temperature: float, settled: Collection[str]
+) -> dict[str, list[Variant]]:
+    """Item -> up to `n` lines of a generator, those left out that a person refused or retired."""
+    found: dict[str, list[Variant]] = {request.item_id: [] for request in requests}
+    for variant in source.generate(requests, n, seed, temperature) if requests else ():
+        if variant.copy_id not in settled:
+            found[variant.item_id].append(variant)
+    return found
 
 
 def check_styles(styles: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from recenv.generators.corpus import Line, read_corpus
 from recenv.generators.ngram import GroupedKneserNey, KneserNey, TemplateFrequency
 from recenv.generators.ngram import perplexity as perplexity_of
 from recenv.generators.transformer import TransformerGenerator
+from recenv.generators.transformer_mixture import Mixture
 
 MIXTURE = "mixture"
 RESAMPLES = 10_000
@@ -73,16 +74,7 @@ def score_all(generator: TransformerGenerator, held_out: Sequence[Line]) -> dict
         return [[place[token] for token in codec.encode(line.text)] for line in some]
 
     known = tuple(np.array([token != unknown for token in line] + [True]) for line in ids(held_out))
-    alone = generator.alone()
-    sure = min((1.0 + k / 10 for k in range(11)), key=lambda t: alone.perplexity(stop, temperature=t))
-    chosen = f"n-gram share {generator.mixture.share:g}, temperature {generator.mixture.temperature:g}"
-    found = {
-        MIXTURE: Scored(tuple(generator.token_logs(held_out)), known, chosen),
-        "transformer alone": Scored(tuple(alone.token_logs(held_out)), known),
-        "transformer alone, exponent": Scored(
-            tuple(alone.token_logs(held_out, temperature=sure)), known, f"temperature {sure:g}"
-        ),
-    }
+    found = _neural(generator, generator.mixture, held_out, stop, known)
     styles, stop_styles, held_styles = ([line.style for line in x] for x in (lines, stop, held_out))
     makes: dict[str, Callable[[int], Gram]] = {
         "n-gram": lambda n: KneserNey(n, *parts).fit(ids(lines)),
@@ -101,6 +93,25 @@ def score_all(generator: TransformerGenerator, held_out: Sequence[Line]) -> dict
     pairs = zip(ids(held_out), held_styles, strict=True)
     found["template frequency"] = Scored(tuple(frequency.token_log_probs(line, s) for line, s in pairs), known)
     return found
+
+
+def _neural(
+    generator: TransformerGenerator,
+    mixture: Mixture,
+    held_out: Sequence[Line],
+    stop: Sequence[Line],
+    known: tuple[NDArray[np.bool_], ...],
+) -> dict[str, Scored]:
+    """The mixture and its transformer, as it is and with the temperature that suits `stop`."""
+    alone = generator.alone()
+    sure = min((1.0 + k / 10 for k in range(11)), key=lambda t: alone.perplexity(stop, temperature=t))
+    chosen = f"n-gram share {mixture.share:g}, temperature {mixture.temperature:g}"
+    raised = tuple(alone.token_logs(held_out, temperature=sure))
+    return {
+        MIXTURE: Scored(tuple(generator.token_logs(held_out)), known, chosen),
+        "transformer alone": Scored(tuple(alone.token_logs(held_out)), known),
+        "transformer alone, exponent": Scored(raised, known, f"temperature {sure:g}"),
+    }
 
 
 def differences(runs: Sequence[Mapping[str, Scored]], seed: int = 0) -> dict[str, dict[str, float]]:

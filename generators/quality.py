@@ -51,14 +51,14 @@ def novelty(texts: Sequence[str], corpus: Iterable[str]) -> float:
     return sum(tokens(text) not in known for text in texts) / len(texts) if texts else 0.0
 
 
-def slot_error(texts: Sequence[str], allowed: Iterable[str] = tuple(SLOT_COLUMNS), needed: str = "product") -> float:
-    """Share of texts with a wrong slot (unknown, not allowed, lone brace), a slot twice, or without the needed one."""
+def slot_error(texts: Sequence[str], allowed: Iterable[str] = tuple(SLOT_COLUMNS)) -> float:
+    """Share of texts with a wrong slot (unknown, not allowed, lone brace), a slot twice, or without `{product}`."""
     known = frozenset(allowed)
 
     def wrong(text: str) -> bool:
         found = slots_in(text)
         twice = any(text.count(f"{{{slot}}}") > 1 for slot in found)
-        return needed not in found or not known.issuperset(found) or twice
+        return "product" not in found or not known.issuperset(found) or twice
 
     return sum(map(wrong, texts)) / len(texts) if texts else 0.0
 

@@ -7,7 +7,6 @@ nothing comes back from `retired`. Each decision is written into the line's `che
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -102,12 +101,6 @@ def settled(lines: Iterable[Row]) -> frozenset[str]:
         if line.get("status") == "retired"
         or (line.get("status") == "rejected" and any(r.partition(":")[0] == "rejected" for r in reasons_of(line)))
     )
-
-
-def by_reason(lines: Iterable[Row]) -> dict[str, int]:
-    """How many lines each reason (without detail) stands against, most first."""
-    counts = Counter(name for line in lines for name in {r.partition(":")[0] for r in reasons_of(line)})
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def as_table(lines: Sequence[Row]) -> pa.Table:

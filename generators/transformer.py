@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from recenv.core import rng
-from recenv.core.checks import check_seed, check_whole
+from recenv.core.checks import check_seed
 from recenv.core.errors import InputError
-from recenv.generators.base import Request, Variant, digest
+from recenv.generators.base import Request, Variant, check_asked, digest
 from recenv.generators.corpus import Line
 from recenv.generators.guard_claims import claim_words
 from recenv.generators.known_lines import Group, Known
 from recenv.generators.templates import check_slots
 from recenv.generators.torch_session import torch_session
-from recenv.generators.transformer_config import TransformerConfig, check_temperature
+from recenv.generators.transformer_config import TransformerConfig
 from recenv.generators.transformer_data import Codec, Examples, lines_to_fit
 from recenv.generators.transformer_files import load_weights, read_mixture, read_settings, weight_bytes
 from recenv.generators.transformer_fit import fit_model, token_logs_of
@@ -121,9 +121,7 @@ class TransformerGenerator:
             InputError: not fitted, n below 1, a bad seed or temperature, or an unknown style.
         """
         self._check_fitted()
-        check_whole("variants", n)
-        check_seed(seed)
-        check_temperature(temperature)
+        check_asked(n, seed, temperature)
         heat = float(temperature)
         return [
             variant(self, request, line, seed, heat)
@@ -182,38 +180,26 @@ class TransformerGenerator:
         temperature: float = 1.0,
         constrained: bool = True,
         verified: bool = False,
-    ) -> list[str]:
+    ) -> list[Line]:
         """`count` lines of a style as sampled, for an item that has all evidence; groups in turn by evidence.
 
-        `verified` draws as `generate` does (`SHARPER`) and leaves out what it would not offer, so fewer may come.
+        A line's `needs` are the evidence that it was asked to rest on. `verified` draws as `generate` does (`SHARPER`)
+        and leaves out what it would not offer, so fewer may come.
 
         Raises:
             InputError: not fitted, an unknown style, a bad seed or temperature.
         """
-        return [text for text, _ in self.draw_with_needs(style, count, seed, temperature, constrained, verified)]
-
-    def draw_with_needs(
-        self,
-        style: str,
-        count: int,
-        seed: int,
-        temperature: float = 1.0,
-        constrained: bool = True,
-        verified: bool = False,
-    ) -> list[tuple[str, tuple[str, ...]]]:
-        """As `draw`: (text, the evidence that it was asked to rest on)."""
         self._check_fitted()
-        check_whole("count", count)
-        check_seed(seed)
-        check_temperature(temperature)
-        drawn, heat = list[tuple[str, tuple[str, ...]]](), temperature * (self._sharp if verified else 1.0)
+        check_asked(count, seed, temperature)
+        drawn, heat = list[Line](), temperature * (self._sharp if verified else 1.0)
         groups = [g for g in self.groups(style) if g.always <= self.slots]
         for k, group in enumerate(groups):
             share = (count - k + len(groups) - 1) // len(groups)
             plan = self.plan(group, self.slots, Condition(style, group.needs))
             with torch_session(rng.word(f"draw {style} {k} {seed}") % 2**31, self.config.threads):
                 rows = self._sample(plan, share, heat, constrained) if share else []
-            drawn += [(text, group.needs) for text, ended in rows if not verified or self.offered(text, ended, plan)]
+            kept = [text for text, ended in rows if not verified or self.offered(text, ended, plan)]
+            drawn += [Line(style, text, group.needs) for text in kept]
         return drawn
 
     def groups(self, style: str) -> tuple[Group, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from recenv.core.checks import check_type, check_whole
@@ -79,9 +78,3 @@ class TransformerConfig:
                 f"{self.learning_rate}, {self.weight_decay}",
                 "Give a rate above 0 and a decay of 0 or more.",
             )
-
-
-def check_temperature(value: float) -> None:
-    """Raises InputError unless `value` is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise InputError("option temperature", f"{value!r}", "Give a finite number above 0.")

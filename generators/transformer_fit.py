@@ -31,26 +31,31 @@ def token_logs(model: nn.Module, batch: Batch, temperature: float = 1.0) -> Tens
     return logs.masked_fill(goal == IGNORED, 0.0)
 
 
+def barred_logits(codec: Codec, hidden: bool = False) -> Tensor:
+    """(V,) -inf for control tokens, padding and, unless `hidden`, the unknown token; 0 for the others."""
+    spoken = {codec.end, codec.unknown} if hidden else {codec.end}
+    barred = (codec.controls | {codec.pad, codec.unknown}) - spoken
+    found = torch.zeros(len(codec))
+    # A codec without an unknown token has -1 for it, which is the index of the last token here.
+    found[sorted(n for n in barred if n >= 0)] = float("-inf")
+    return found
+
+
 def drawn_logs(model: nn.Module, batch: Batch, codec: Codec, temperature: float) -> Tensor:
     """(B,) log-probability of each line under what `transformer_sample.sample` draws from without constraints.
 
     Tokens that are no part of a line have none; the others' logits are divided by the temperature.
     """
-    barred = torch.zeros(len(codec))
-    barred[sorted((codec.controls | {codec.pad, codec.unknown}) - {codec.end})] = float("-inf")
-    logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float() + barred
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float() + barred_logits(codec)
     goal = batch.targets[:, 1:]
     logs = torch.log_softmax(logits / temperature, dim=-1).gather(-1, goal.clamp(min=0)[..., None])[..., 0]
     # Where nothing is counted the goal may be a barred token, whose -inf must not meet the gradient.
     return torch.where(goal == IGNORED, torch.zeros_like(logs), logs).sum(1)
 
 
-def mean_loss(model: nn.Module, batch: Batch, weight: Tensor | None = None) -> Tensor:
-    """- mean log-probability per target token; `weight` (B,) counts lines more or less."""
-    logs, counted = token_logs(model, batch), (batch.targets[:, 1:] != IGNORED).float()
-    if weight is None:
-        return -logs.sum() / counted.sum()
-    return -(logs.sum(1) * weight).sum() / (counted.sum(1) * weight).sum().clamp(min=1e-9)
+def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """- mean log-probability per target token."""
+    return -token_logs(model, batch).sum() / (batch.targets[:, 1:] != IGNORED).float().sum()
 
 
 @torch.no_grad()
@@ -69,30 +74,21 @@ def token_logs_of(
     return found
 
 
-def line_logs(
-    model: nn.Module, examples: Examples, skip: int | None = None, temperature: float = 1.0
-) -> tuple[NDArray[np.float64], int]:
-    """((n,) log-probability of each line with its end, number of tokens); tokens equal to `skip` left out."""
-    found = token_logs_of(model, examples, skip, temperature)
+def line_logs(model: nn.Module, examples: Examples) -> tuple[NDArray[np.float64], int]:
+    """((n,) log-probability of each line with its end, number of tokens)."""
+    found = token_logs_of(model, examples)
     return np.array([logs.sum() for logs in found], np.float64), sum(len(logs) for logs in found)
 
 
-def held_out_perplexity(
-    model: nn.Module,
-    lines: Sequence[Line],
-    codec: Codec,
-    config: TransformerConfig,
-    skip: int | None = None,
-    temperature: float = 1.0,
-) -> float:
-    """exp(- mean log-probability per token), ends counted; `temperature` divides the logits.
+def held_out_perplexity(model: nn.Module, lines: Sequence[Line], codec: Codec, config: TransformerConfig) -> float:
+    """exp(- mean log-probability per token), ends counted.
 
     Raises:
         InputError: no line.
     """
     if not lines:
         raise InputError("perplexity", "no line", "Give at least one")
-    logs, count = line_logs(model, Examples(lines, codec, config), skip, temperature)
+    logs, count = line_logs(model, Examples(lines, codec, config))
     return math.exp(-float(logs.sum()) / count)
 
 

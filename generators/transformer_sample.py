@@ -48,6 +48,12 @@ class Plan:
         )
         return frozenset((words | filled) - codec.controls - {codec.end, codec.pad, codec.unknown})
 
+    def constraints(self, codec: Codec, prefix: int, beside: Neighbours | None) -> LogitsProcessorList:
+        """What a line may not say, for lines behind `prefix` tokens; `beside`: see `constraints.Beside`."""
+        needed = [codec.slots[slot] for slot in sorted(self.group.always)]
+        slots = list(codec.slots.values())
+        return constraints(self.allowed(codec), len(codec), slots, needed, codec.end, prefix, beside)
+
     def _fits(self, piece: str) -> bool:
         return piece.lower() in self.group.words
 
@@ -71,10 +77,8 @@ def sample(
     `past`: what the model keeps of the prefix but for its last token, for all lines; used up.
     """
     prefix = codec.prefix(plan.condition)
-    slots = list(codec.slots.values())
     if constrained:
-        needed = [codec.slots[slot] for slot in sorted(plan.group.always)]
-        chain = constraints(plan.allowed(codec), len(codec), slots, needed, codec.end, len(prefix), beside)
+        chain = plan.constraints(codec, len(prefix), beside)
     else:
         words = set(codec.texts) - codec.controls - {codec.pad, codec.unknown}
         chain = constraints(words, len(codec), [], [], codec.end, len(prefix))

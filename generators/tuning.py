@@ -266,11 +266,7 @@ def _groups(generator: TransformerGenerator) -> list[Group]:
 
 def _draw(generator: TransformerGenerator, count: int, seed: int, temperature: float) -> list[Line]:
     """`count` lines of each style."""
-    return [
-        Line(style, text, needs)
-        for style in generator.styles
-        for text, needs in generator.draw_with_needs(style, count, seed, temperature)
-    ]
+    return [line for style in generator.styles for line in generator.draw(style, count, seed, temperature)]
 
 
 def _best(lines: list[Line], score: Score, guard: Guard, share: float) -> tuple[list[Line], float]:

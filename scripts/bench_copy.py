@@ -134,9 +134,9 @@ def _sampled(
     free = _draws(generator, config, seed, 8, False)
     bound = _draws(generator, config, seed, 8, True)
     offered = [
-        Line(style, text)
+        Line(style, line.text)
         for style in generator.styles
-        for text in generator.draw(style, 8 * config.lines, seed, config.temperature, verified=True)
+        for line in generator.draw(style, 8 * config.lines, seed, config.temperature, verified=True)
     ]
     return {
         "one sample, unconstrained": _measures(_one(free), train, held_out),
@@ -152,9 +152,9 @@ def _draws(generator: Any, config: BenchCopyConfig, seed: int, of: int, constrai
     """For each style `lines` lists of `of` samples."""
     made = []
     for style in generator.styles:
-        texts = generator.draw(style, of * config.lines, seed, config.temperature, constrained)
+        drawn = generator.draw(style, of * config.lines, seed, config.temperature, constrained)
         # Neighbours come from one batch of one kind of evidence; strides mix the kinds.
-        made += [[Line(style, text) for text in texts[k :: config.lines]][:of] for k in range(config.lines)]
+        made += [[Line(style, x.text) for x in drawn[k :: config.lines]][:of] for k in range(config.lines)]
     return made
 
 

@@ -21,7 +21,6 @@ from typing import Any
 from recenv.core.checks import check_seed, check_whole
 from recenv.core.errors import InputError
 from recenv.generators.base import load_generator
-from recenv.generators.corpus import Line
 from recenv.generators.guard import guard_reasons
 from recenv.generators.tuning import Guard, own_guard
 
@@ -94,9 +93,8 @@ def _draw(
     made = []
     for k, style in enumerate(generator.styles):
         share = (config.lines - k + len(generator.styles) - 1) // len(generator.styles)
-        drawn = generator.draw_with_needs(style, share, seed, config.temperature)
-        good = offered([Line(style, text, needs) for text, needs in drawn])
-        made += [(style, text, needs, bool(x)) for (text, needs), x in zip(drawn, good)]
+        drawn = generator.draw(style, share, seed, config.temperature)
+        made += [(style, line.text, line.needs, bool(x)) for line, x in zip(drawn, offered(drawn))]
     return made
 
 

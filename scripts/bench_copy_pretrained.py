@@ -183,11 +183,11 @@ def drawn(
     began = time.process_time()
     found, kept = list[tuple[str, str]](), list[tuple[str, str]]()
     for style in styles:
-        found += [(style, text) for text in generator.draw(style, config.lines, config.seed, config.temperature)]
+        found += [(style, line.text) for line in generator.draw(style, config.lines, config.seed, config.temperature)]
     seconds = time.process_time() - began
     for style in styles:
         some = generator.draw(style, config.lines, config.seed, config.temperature, verified=True)
-        kept += [(style, text) for text in some if not _reasons(style, text)]
+        kept += [(style, line.text) for line in some if not _reasons(style, line.text)]
     lines = [[style, text, " ".join(_reasons(style, text))] for style, text in found]
     passed = float(np.mean([not why for *_, why in lines]))
     rows = [

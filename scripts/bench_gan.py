@@ -112,9 +112,8 @@ def _entry(
 
 def measures(made: GanGenerator, test: Sequence[Line], count: int, seed: int, temperature: float) -> dict[str, float]:
     """Of lines as sampled, without constraints: quality first, then diversity (MEASURES)."""
-    drawn = [
-        Line(style, text) for style in made.styles for text in made.draw(style, count, seed, temperature, False) if text
-    ]
+    every = [line for style in made.styles for line in made.draw(style, count, seed, temperature, constrained=False)]
+    drawn = [Line(line.style, line.text) for line in every if line.text]
     texts = [line.text for line in drawn]
     passed = [not guard_reasons(line.text, ITEM, line.style, "description", "USD") for line in drawn]
     return {

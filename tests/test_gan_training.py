@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recenv.core.errors import InputError
 from recenv.generators.corpus import Line, read_corpus
-from recenv.generators.gan import GanGenerator, barred_logits
+from recenv.generators.gan import GanGenerator
 from recenv.generators.gan_board import GanBoard
 from recenv.generators.gan_config import GanConfig
 from recenv.generators.gan_losses import advantages, critic_loss, policy_loss, relativistic_loss, returns
@@ -31,6 +31,7 @@ from recenv.generators.gan_train import Adversary
 from recenv.generators.ngram import GroupedKneserNey
 from recenv.generators.torch_session import torch_session
 from recenv.generators.transformer_config import TransformerConfig
+from recenv.generators.transformer_fit import barred_logits
 from recenv.generators.vocabulary import Condition
 
 TINY = TransformerConfig(layers=1, width=32, heads=1, epochs=6, batch=64, learning_rate=1e-2)

@@ -53,7 +53,7 @@ def plain(checkpoint: Path) -> PretrainedGenerator:
 
 def test_a_plain_checkpoint_proposes_under_the_constraints(plain: PretrainedGenerator) -> None:
     for style in ("plain", "price"):
-        texts = plain.draw(style, 24, seed=1, temperature=0.7)
+        texts = [line.text for line in plain.draw(style, 24, seed=1, temperature=0.7)]
         assert len(texts) == 24
         assert not any(c.isnumeric() or c in "$€£%{}" for t in texts for c in t.replace("{", "").replace("}", "") if c)
         assert slot_error([t for t in texts if "{product}" in t], plain.slots) == 0.0

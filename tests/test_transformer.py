@@ -135,7 +135,7 @@ def test_log_probabilities_are_those_of_the_lines(tiny: TransformerGenerator) ->
 
 def test_constraints_hold_on_every_sampled_line(tiny: TransformerGenerator) -> None:
     for style in tiny.styles:
-        texts = tiny.draw(style, 60, seed=3, temperature=1.3)
+        texts = [line.text for line in tiny.draw(style, 60, seed=3, temperature=1.3)]
         assert len(texts) == 60
         assert not any(c.isnumeric() or c in "$€£%" for text in texts for c in text)
         # A line that fills all its room was cut off; of the others each must name the product.
@@ -145,7 +145,7 @@ def test_constraints_hold_on_every_sampled_line(tiny: TransformerGenerator) -> N
         if style not in ("price", "discount", "urgency", "social_proof"):
             assert not any(w in text.lower().split() for text in texts for w in ("best", "offer", "popular", "sold"))
             assert not any("{was_price}" in text for text in texts)
-    free = tiny.draw("plain", 60, seed=3, temperature=2.0, constrained=False)
+    free = [line.text for line in tiny.draw("plain", 60, seed=3, temperature=2.0, constrained=False)]
     assert slot_error(free, tiny.slots) > 0.1
 
 
