@@ -116,3 +116,37 @@ def test_a_reader_that_has_seen_enough_gets_no_word_and_a_code_of_its_own() -> N
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(120) == 141
+
+
+def test_what_fails_while_an_interrupt_unwinds_is_the_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Torch's settings are put back when an interrupt leaves them: in a package half imported that fails in turn."""
+
+    failures: list[Exception] = [AttributeError("module 'sympy' has no attribute 'core'"), OSError("gone")]
+
+    def fails(*_: object) -> dict[str, object]:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise failures.pop()
+
+    monkeypatch.setattr("recenv.scripts.cli._call", fails)
+    while failures:
+        assert call("fit", "--data", "d", "--out", "w") == 130
+        assert capsys.readouterr().err == "recenv fit: interrupted\n"
+    monkeypatch.setattr("recenv.scripts.cli._call", lambda *_: {}["key"])
+    with pytest.raises(KeyError):
+        main(("fit", "--data", "d", "--out", "w"))
+
+
+def test_an_interrupt_of_the_first_import_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "gymnasium.py").write_text("raise KeyboardInterrupt\n")
+    code = "import sys; sys.argv[0] = {name!r}; import recenv"
+    for name, status, said in (("/usr/bin/recenv", 130, "recenv: interrupted\n"), ("train.py", -2, "Traceback")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(name=name)],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == status
+        assert done.stderr == said or (status == -2 and done.stderr.startswith(said)), "a script of one's own sees it"
