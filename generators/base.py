@@ -266,7 +266,6 @@ def to_table(variants: Iterable[Variant]) -> pa.Table:
 
 
 def _row(variant: Variant) -> dict[str, Any]:
-    log_prob = variant.log_prob
-    known = log_prob is not None and math.isfinite(log_prob)
-    written = {"log_prob": round(log_prob, LOG_PROB_DIGITS) if known else None, "checks": json.dumps(variant.checks)}
-    return {name: getattr(variant, name) for name in COPY_SCHEMA.names} | written
+    found = {name: getattr(variant, name) for name in COPY_SCHEMA.names} | {"checks": json.dumps(variant.checks)}
+    known = variant.log_prob is not None and math.isfinite(variant.log_prob)
+    return found | {"log_prob": round(found["log_prob"], LOG_PROB_DIGITS) if known else None}
