@@ -234,5 +234,9 @@ def _copies(table: CopyTable | None, root: Path, ragged: list[pd.DataFrame]) -> 
     if "copy_id" not in frame:
         raise InputError("mapping key 'copies'", "'copy_id' is not named", "Name the column of the ids.")
     for name in (c.name for c in COPY_COLUMNS if c.type in ("integer", "number") and c.name in frame):
-        frame[name] = convert.to_number(frame[name], lambda row, name=name: f"copies row {row} column {name!r}")
+        frame[name] = convert.to_number(frame[name], _copies_place(name))
     return frame
+
+
+def _copies_place(column: str) -> convert.Place:
+    return lambda row: f"copies row {row} column {column!r}"
