@@ -93,12 +93,14 @@ class SB3Policy(CandidatePolicy):
         with own_randomness(seed, self.config.threads):
             policy = self.algorithm.policy_aliases["MlpPolicy"]
             self.network: Any = policy(
-                self.observation_space, self.action_space, lambda _: self.config.lr, **self._policy_options()
+                self.observation_space, self.action_space, lambda _: self.config.lr, **self.policy_options(self.config)
             )
         self.network.set_training_mode(False)
 
-    def _policy_options(self) -> dict[str, Any]:
-        return {"net_arch": [self.config.hidden] * 2, "features_extractor_class": Standardise}
+    @staticmethod
+    def policy_options(config: Any) -> dict[str, Any]:
+        """Arguments of the network."""
+        return {"net_arch": [config.hidden] * 2, "features_extractor_class": Standardise}
 
     @staticmethod
     def algorithm_options(config: SB3Config) -> dict[str, Any]:
@@ -125,7 +127,7 @@ class SB3Policy(CandidatePolicy):
         with own_randomness(seed, config.threads):
             model = self.algorithm(
                 "MlpPolicy", env, learning_rate=config.lr, gamma=config.discount, seed=seed, device="cpu",
-                policy_kwargs=self._policy_options(), **self.algorithm_options(config),
+                policy_kwargs=self.policy_options(config), **self.algorithm_options(config),
             )  # fmt: skip
             standardise(model.policy, examples)
             self.network = model.policy

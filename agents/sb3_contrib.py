@@ -41,8 +41,9 @@ class SB3QRDQNPolicy(SB3DQNPolicy):
     algorithm: ClassVar[Any] = QRDQN
     config_class = SB3QRDQNConfig
 
-    def _policy_options(self) -> dict[str, Any]:
-        return super()._policy_options() | {"n_quantiles": self.config.quantiles}
+    @staticmethod
+    def policy_options(config: Any) -> dict[str, Any]:
+        return SB3DQNPolicy.policy_options(config) | {"n_quantiles": config.quantiles}
 
     def scores(self, observations: Tensor) -> Tensor:
         found: Tensor = self.network.quantile_net(observations).mean(dim=1)  # (n, quantiles, k) -> (n, k)

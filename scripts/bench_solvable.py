@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from recenv.agents.base import REGISTRY
 from recenv.agents.dqn import PlainDQN
-from recenv.agents.sb3 import SB3Config, SB3Policy, own_randomness
+from recenv.agents.sb3 import SB3Policy, own_randomness
 from recenv.core.checks import check_whole
 from recenv.core.errors import InputError
 from recenv.env.mdp import FiniteMDP
@@ -24,8 +24,8 @@ from recenv.env.solvable import SolvableEnv, SolvableVectorEnv
 from recenv.env.solvable_shop import HORIZON, KERNEL_STATES, N_ACTIONS, features, shop
 
 OWN = "dqn"
-SETTINGS = SB3Config(discount=0.99)
-"""Of Stable-Baselines3's agents: as over candidates, but for the discount, which is the own DQN's here."""
+DISCOUNT = 0.99
+"""Of Stable-Baselines3's agents, as of our own here; their other settings are those over candidates."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train_own(steps: int, seed: int, values: _Values) -> None:
 
 
 def train_sb3(name: str, steps: int, seed: int, values: _Values) -> None:
-    """An agent of Stable-Baselines3 or sb3-contrib in 64 environments, with the settings of `SETTINGS`.
+    """An agent of Stable-Baselines3 or sb3-contrib in 64 environments.
 
     Raises:
         InputError: no such agent.
@@ -101,11 +101,12 @@ def train_sb3(name: str, steps: int, seed: int, values: _Values) -> None:
         names = [OWN, *(n for n in REGISTRY if n.startswith("sb3-"))]
         raise InputError("option agent", f"{name!r}", f"Choose one of {', '.join(names)}.")
     kind: type[SB3Policy] = REGISTRY[name].resolve()
-    env = DummyVecEnv([partial(SolvableEnv, env_index=i) for i in range(SETTINGS.envs)])
-    with own_randomness(seed, SETTINGS.threads):
+    config = kind.config_class(discount=DISCOUNT)
+    env = DummyVecEnv([partial(SolvableEnv, env_index=i) for i in range(config.envs)])
+    with own_randomness(seed, config.threads):
         model = kind.algorithm(
-            "MlpPolicy", env, learning_rate=SETTINGS.lr, gamma=SETTINGS.discount, seed=seed, device="cpu",
-            policy_kwargs={"net_arch": [SETTINGS.hidden] * 2}, **kind.algorithm_options(SETTINGS),
+            "MlpPolicy", env, learning_rate=config.lr, gamma=config.discount, seed=seed, device="cpu",
+            policy_kwargs=kind.policy_options(config), **kind.algorithm_options(config),
         )  # fmt: skip
         policy = _Deterministic(model)
         model.learn(steps, callback=_Watch(policy, values, max(steps // 50, 1)))
