@@ -52,6 +52,8 @@ def test_a_column_that_the_live_catalogue_lacks_stays_as_exported(
     [
         ({"price": "3,49"}, "price"),
         ({"price": "$3.49"}, "price"),
+        ({"price": "1_000"}, "price"),
+        ({"price": "1e3"}, "price"),
         ({"price": -1.0}, "price"),
         ({"price": float("inf")}, "price"),
         ({"price": "nan"}, "price"),

@@ -44,13 +44,13 @@ def read_items(path: str | Path) -> list[dict[str, Any]]:
     """
     file = Path(path)
     try:
-        table = _read(file)
+        found = rows_of(_read(file))
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         what = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         raise InputError(str(file), what, "Give a CSV or Parquet file with one row an item") from error
-    if not table.num_rows:
+    if not found:
         raise InputError(str(file), "holds no row", "Give one row for each item on sale")
-    return rows_of(table)
+    return found
 
 
 def frozen(bundle: Bundle) -> Facts:
@@ -75,7 +75,7 @@ def live(bundle: Bundle, source: Source) -> Facts:
     name = str(source) if isinstance(source, (str, Path)) else "items"
     given = read_items(source) if isinstance(source, (str, Path)) else source
     rows, listed = list(bundle.items), np.zeros(len(bundle.items), bool)
-    unknown, seen, columns = 0, set(), set()
+    unknown, seen, columns = 0, set[str](), set[str]()
     for number, row in enumerate(given, 1):
         item_id = _id(row, f"{name}, row {number}", seen)
         index = bundle.item_index.get(item_id)
