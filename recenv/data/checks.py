@@ -120,7 +120,9 @@ def check_range(table: str, values: pd.Series, column: Column) -> None:
         bad |= ~np.isnan(numbers) & (numbers != 0) & (numbers != 1)
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(f"{table} row {row} column {column.name!r}", f"{numbers[row]!r} {_range(column)}", "Mend it.")
+        raise InputError(
+            f"{table} row {row} column {column.name!r}", f"{float(numbers[row])!r} {_range(column)}", "Mend it."
+        )
 
 
 def check_words(table: str, values: pd.Series, column: Column) -> None:

@@ -15,6 +15,7 @@ from recenv.data.checks import shorten
 from recenv.data.columns import EVENT, EVENT_COLUMNS, RAW_KINDS, SPLITS, is_feature
 from recenv.data.options import BuildOptions
 from recenv.data.quarantine import ROW, SOURCE, Quarantine
+from recenv.data.summary import REASONS
 from recenv.data.tables import bad_ids, id_category, is_known, visit_ids
 
 _NUMBERS = ("position", "propensity", "click", "purchase", "revenue", "weight")
@@ -68,7 +69,7 @@ def clean_events(
     Raises:
         InputError: no row is left.
     """
-    why = np.full(len(events), "", dtype=object)
+    raw, why = events, np.full(len(events), "", dtype=object)
     for reason, bad in _row_faults(events, known, meta, options):
         why[bad & (why == "")] = reason
     for name in ("item_id", "user_id", "copy_id", "session_id"):
@@ -79,13 +80,24 @@ def clean_events(
     plain = events.drop(columns=[SOURCE, ROW])
     events = quarantine.take(events, plain.duplicated().to_numpy(), "duplicate_event")
     if events.empty:
-        raise InputError("events", f"no row is left; set aside: {quarantine.counts}", "See the reasons; check the map.")
+        raise InputError("events", f"no row is left; set aside: {quarantine.counts}", _why_none(raw, known, quarantine))
     own = ~events["kind"].isin(["impression", "opportunity"])
     for name in filter(is_feature, events.columns):
         events[name] = events[name].mask(own & events[name].isna(), 0.0)
     for name in ("click", "purchase"):
         events[name] = events[name].mask(own)
     return events.reset_index(drop=True)
+
+
+def _why_none(events: pd.DataFrame, known: dict[str, pd.Series], quarantine: Quarantine) -> str:
+    """What the commonest reason means; of ids that are not in their table, one of each side."""
+    reason = max(quarantine.counts, key=lambda name: quarantine.counts[name])
+    key = f"{reason.removeprefix('unknown_')}_id"
+    if key in known and reason.startswith("unknown_") and len(known[key]):
+        theirs, ours = events[key].dropna().iloc[0], known[key].iloc[0]
+        return f"Events name {key} {shorten(theirs)}, the table {shorten(ours)}, say: map columns with the same ids."
+    said = REASONS.get(reason)
+    return f"{reason}: {said}." if said and "{" not in said else "See the reasons; check the mapping."
 
 
 def _row_faults(
@@ -112,7 +124,8 @@ def _row_faults(
     features = [n for n in events.columns if is_feature(n)]
     for name in (*_NUMBERS, *features):
         values = events[name].to_numpy()
-        faults.append((f"{name}_not_finite", np.isinf(values)))
+        # Tables keep 32-bit floats: what is beyond them would become infinite there.
+        faults.append((f"{name}_not_finite", np.abs(values) > np.finfo(np.float32).max))
         if name in EVENT:
             faults.append((_range_reason(name), _outside(name, values)))
         else:

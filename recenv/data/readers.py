@@ -19,7 +19,7 @@ from recenv.core.errors import InputError
 from recenv.data.checks import shorten
 from recenv.data.columns import QUARANTINE_COLUMNS
 from recenv.data.quarantine import ROW, SOURCE
-from recenv.data.suspects import check_delimiter, check_encoding
+from recenv.data.suspects import check_delimiter, check_encoding, check_magic
 
 _CHUNK = 1 << 24
 _BOMS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8"))
@@ -62,6 +62,7 @@ def read_table(
         raise InputError(str(path), "the file is empty", "Give a file with a header and rows.")
     if head == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
         return _read_parquet(path, wanted), None
+    check_magic(path, head)
     return _read_csv(path, wanted, delimiter, encoding, list(missing), table)
 
 
@@ -171,6 +172,8 @@ def _header(path: Path, encoding: str, delimiter: str) -> list[str]:
     except UnicodeError as error:  # anywhere in the first block that is read
         check_encoding(path, encoding, _first_cells(path, encoding, delimiter, "replace"), delimiter)
         raise InputError(str(path), f"is not {encoding} ({error})", 'Set "encoding" in the mapping.') from error
+    except csv.Error as error:
+        raise InputError(f"{path} line 1", f"is no header ({error})", "Give a CSV file; check its quotes.") from error
     if not cells:
         raise InputError(str(path), "has no header", "Give a first line with the columns' names.")
     return cells

@@ -95,4 +95,5 @@ def _window_key(meta: Mapping[str, Any], options: BuildOptions) -> str:
         "purchases_joined": (options.purchase_window, f"purchase_window_days ({options.purchase_window / 86400:g})"),
         "clicks_joined": (options.click_window, f"click_window_minutes ({options.click_window / 60:g})"),
     }
-    return max((keys[name] for name in keys if name in meta["counts"]), default=(0.0, "the window"))[1]
+    seconds, key = max((keys[name] for name in keys if name in meta["counts"]), default=(0.0, "the window"))
+    return f"{key}, which in an order is {seconds:,.0f} places," if meta["time"] == "order" else key

@@ -8,22 +8,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from recenv.core.errors import InputError
 from recenv.data.checks import shorten
 
 SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
 """Separators that are looked for, and how they are written for people."""
 _CHUNK = 1 << 20
+_FIRST_YEAR = 1990
+_NO_IDS = {"nan", "NaN", "NAN", "None", "none", "null", "NULL", "NA", "N/A", "n/a", "undefined"}
+
+
+MAGIC = {
+    b"PK\x03\x04": ("a zip archive, as spreadsheets (.xlsx) are", "Save the sheet as CSV, or unpack the archive."),
+    b"\xd0\xcf\x11\xe0": ("an old spreadsheet (.xls)", "Save the sheet as CSV."),
+    b"\x1f\x8b": ("compressed by gzip", "Unpack it: gunzip FILE."),
+    b"BZh": ("compressed by bzip2", "Unpack it: bunzip2 FILE."),
+    b"\x28\xb5\x2f\xfd": ("compressed by Zstandard", "Unpack it: unzstd FILE."),
+}
+"""First bytes of files that are no text: what they are, what to do."""
+
+
+def check_magic(path: Path, head: bytes) -> None:
+    """Refuse a file that begins like an archive or a spreadsheet; `head`: its first bytes.
+
+    Raises:
+        InputError: it does.
+    """
+    for magic, (what, mend) in MAGIC.items():
+        if head.startswith(magic):
+            raise InputError(str(path), f"is no CSV file but {what}", mend.replace("FILE", path.name))
 
 
 def check_delimiter(path: Path, header: Sequence[str], delimiter: str, wanted: Sequence[str]) -> None:
-    """Refuse a header that lacks wanted columns with `delimiter` and has them with another separator.
+    """Refuse a header that lacks wanted columns with `delimiter`: one that has them with another separator, and the
+    line `sep=;` that a spreadsheet writes before the header.
 
     Raises:
-        InputError: it has; both separators and the mapping's key are named.
+        InputError: it is such; both separators and the mapping's key are named.
     """
     if all(name in header for name in wanted):
         return
+    if header[0].startswith("sep="):
+        mend = 'Remove the line; the mapping\'s "delimiter" says what parts the cells.'
+        raise InputError(f"{path} line 1", f"is no header but a spreadsheet's {shorten(delimiter.join(header))}", mend)
     line = delimiter.join(header)
     for other, name in SEPARATORS.items():
         cells = next(csv.reader([line], delimiter=other), [])
@@ -97,5 +126,31 @@ def _first_bad(path: Path, encoding: str) -> _Bad | None:
 
 def _column(before: str, header: Sequence[str], delimiter: str) -> str:
     """The column in which a line that goes on after `before` is; "" where the line has more cells than the header."""
-    cells = next(csv.reader([before + ('x"' if before.count('"') % 2 else "x")], delimiter=delimiter), [])
+    try:
+        cells = next(csv.reader([before + ('x"' if before.count('"') % 2 else "x")], delimiter=delimiter), [])
+    except csv.Error:  # no line of a table at all
+        return ""
     return header[len(cells) - 1] if len(cells) <= len(header) else ""
+
+
+def odd_times(times: pd.Series | None) -> list[str]:
+    """A warning where times lie before the first web shops: another `time_unit` is the likely cause."""
+    if times is None or not isinstance(times.dtype, pd.DatetimeTZDtype) or times.isna().all():
+        return []
+    first, last = times.min(), times.max()
+    if first.year >= _FIRST_YEAR:
+        return []
+    return [f"times run from {first.date()} to {last.date()}: is `time_unit` of the mapping right?"]
+
+
+def odd_ids(events: pd.DataFrame) -> list[str]:
+    """Warnings of ids that stand for nothing ('nan') or are another id written as a float ('7' and '7.0')."""
+    found = []
+    for name in (n for n in ("user_id", "item_id") if n in events):
+        ids = {str(value) for value in events[name].dropna().unique()}
+        if words := sorted(ids & _NO_IDS):
+            told = ", ".join(map(repr, words))
+            found.append(f"{name} {told} is taken for an id: if it means 'none', list it in `missing` of the mapping")
+        if twice := sorted(value for value in ids if value.endswith(".0") and value[:-2] in ids):
+            found.append(f"{len(twice):,} of {name} occur as text and as float, {twice[0]!r} and {twice[0][:-2]!r} say")
+    return found

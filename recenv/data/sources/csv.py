@@ -18,6 +18,7 @@ from recenv.data.mapping import CopyTable, EventTable, Mapping, SideTable, read_
 from recenv.data.quarantine import ROW, SOURCE
 from recenv.data.readers import read_table, resolve
 from recenv.data.schema import RawTables
+from recenv.data.suspects import odd_ids, odd_times
 from recenv.data.tables import id_text, visit_ids
 
 _KEYS = {"items": "item_id", "users": "user_id"}
@@ -101,7 +102,9 @@ def _events(raws: list[pd.DataFrame], mapping: Mapping, meta: dict[str, Any]) ->
         parts.append(pd.DataFrame(columns))
     if naive:
         meta["assumed"].append("times without a zone are taken as UTC")
-    return _joined(parts)
+    joined = _joined(parts)
+    meta["warnings"] += odd_times(joined.get("timestamp")) + odd_ids(joined)
+    return joined
 
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
