@@ -85,6 +85,14 @@ def test_milliseconds_declared_of_seconds_are_warned_of(tmp_path: Path) -> None:
     assert any("1970-01-20" in warning and "time_unit" in warning for warning in data.meta["warnings"])
 
 
+@pytest.mark.parametrize(("heaviest", "warned"), [(1e30, True), (40, True), (20, False)])
+def test_a_row_that_outweighs_all_others_is_warned_of(tmp_path: Path, heaviest: float, warned: bool) -> None:
+    log = [f"u{k},{k % 2},impression,2024-03-01T10:{k:02d}:00Z,0,{1 if k else heaviest}," for k in range(30)]
+    columns = {name: theirs for name, theirs in NAMES.items() if name != "propensity"} | {"weight": "propensity"}
+    data = prepare(tmp_path, content="\n".join([HEADER, *log]).encode(), events={"columns": columns})
+    assert any("one impression of 30 carries" in warning for warning in data.meta["warnings"]) == warned
+
+
 def test_a_window_in_an_order_is_told_in_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = [f"u{k % 3},{k % 2},{'purchase' if k % 5 == 4 else 'impression'},{k},,," for k in range(400)]
     mapping = {"purchase_window_days": 0.0001, "split": {"by": "user"}}

@@ -16,6 +16,9 @@ from recenv.data.quarantine import Quarantine
 
 _COMPUTED = ("counts", "quarantined", "hashes", "split_times", "responses", "test_reads", "time")
 
+HEAVY_ROWS, HEAVY_SHARE = 20, 0.5
+"""Of so many impressions one that carries more than this share of the weight is warned of."""
+
 
 def start_meta(given: dict[str, Any]) -> dict[str, Any]:
     """The defaults, overlaid by what the source says.
@@ -120,6 +123,10 @@ def _warn(meta: dict[str, Any], shown: pd.DataFrame) -> None:
             warnings.append(f"every {name} is positive: no response model can be fitted")
         elif len(values) and not (values > 0).any():
             warnings.append(f"no {name} is positive: no response model can be fitted")
+    weight = shown["weight"].to_numpy(np.float64)
+    if len(weight) >= HEAVY_ROWS and weight.max() > HEAVY_SHARE * weight.sum():
+        share = weight.max() / weight.sum()
+        warnings.append(f"one impression of {len(weight):,} carries {share:.0%} of their weight: is `weight` right?")
     if meta["counts"]["users"] == 1:
         warnings.append("one user only: no response model can be fitted")
     warnings.extend(f"split {name!r} is empty" for name in SPLITS if not meta["counts"][name])
