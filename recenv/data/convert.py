@@ -20,6 +20,11 @@ _SPAN = (-2_208_988_800, 4_102_444_800)
 _PER_SECOND = {"s": 1, "ms": 1000}
 _ZONE = r":\d{2}.*([Zz]|[+-]\d{2}(:?\d{2})?)$"
 
+_NUMBER = (
+    "Write it as 1234.50, without separators of thousands, decimal comma or currency; a word that means 'not recorded' "
+    "belongs into `missing` of the mapping."
+)
+
 Place = Callable[[int], str]
 """Names the file and row of a cell, from its index in the column."""
 
@@ -35,7 +40,7 @@ def to_number(values: pd.Series, place: Place) -> NDArray[np.float64]:
     if _is_time(values):
         raise InputError(place(0), f"a column of type {values.dtype} where a number is wanted", "Mend the mapping.")
     numbers = pd.to_numeric(values.astype("str").str.strip(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    _refuse(values, values.notna().to_numpy() & ~np.isfinite(numbers), place, "is not a finite number")
+    _refuse(values, values.notna().to_numpy() & ~np.isfinite(numbers), place, "is not a finite number", _NUMBER)
     return np.array(numbers)
 
 
