@@ -56,7 +56,7 @@ def benchmark(
     for who in settings.agents:  # bad options are refused before there is a folder
         make_policy(who.name, load_world(world), env, who.config, 0)
     folders = {"world": world, "judge": judge} | ({} if data is None else {"data": data})
-    config = {"command": "benchmark", **{name: str(Path(at).resolve()) for name, at in folders.items()}}
+    config: dict[str, Any] = {"command": "benchmark", **{name: str(Path(at).resolve()) for name, at in folders.items()}}
     config |= asdict(settings)
     config["agents"] = [str(agent) for agent in settings.agents]
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
