@@ -93,6 +93,16 @@ def test_a_row_that_outweighs_all_others_is_warned_of(tmp_path: Path, heaviest: 
     assert any("one impression of 30 carries" in warning for warning in data.meta["warnings"]) == warned
 
 
+def test_a_catalogue_mostly_never_shown_is_warned_of(tmp_path: Path) -> None:
+    for others, warned in ((2, False), (3, True)):
+        ids = ["007", "008", *(f"new{k}" for k in range(others))]
+        folder = tmp_path / str(others)
+        folder.mkdir()
+        (folder / "items.csv").write_text("id\n" + "\n".join(ids) + "\n")
+        data = prepare(folder, items={"path": "items.csv", "columns": {"item_id": "id"}})
+        assert any("3 of 5 items were never shown" in warning for warning in data.meta["warnings"]) == warned
+
+
 def test_a_window_in_an_order_is_told_in_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = [f"u{k % 3},{k % 2},{'purchase' if k % 5 == 4 else 'impression'},{k},,," for k in range(400)]
     mapping = {"purchase_window_days": 0.0001, "split": {"by": "user"}}

@@ -82,7 +82,8 @@ def require_fittable(dataset: Dataset) -> None:
     """
     shown = dataset.events[dataset.events["kind"] == "impression"]
     if shown.empty:
-        raise InputError("events", "there is no impression", "A response model needs rows of kind 'impression'.")
+        mend = "A response model needs rows of kind 'impression': views and purchases do not tell what was shown."
+        raise InputError("events", "there is no impression", mend)
     if shown["user_id"].nunique() < 2:
         raise InputError("events", "there is one user only", "World and judge need disjoint users: bring more logs.")
     recorded = [name for name in ("click", "purchase") if shown[name].notna().any()]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recenv.core.errors import InputError
-from recenv.data.columns import META_DEFAULTS, META_VOCABULARY, RESPONSES, SPLITS, is_feature
+from recenv.data.columns import META_DEFAULTS, META_VOCABULARY, NONE_ITEM, RESPONSES, SPLITS, is_feature
 from recenv.data.quarantine import Quarantine
 
 _COMPUTED = ("counts", "quarantined", "hashes", "split_times", "responses", "test_reads", "time")
@@ -123,6 +123,10 @@ def _warn(meta: dict[str, Any], shown: pd.DataFrame) -> None:
             warnings.append(f"every {name} is positive: no response model can be fitted")
         elif len(values) and not (values > 0).any():
             warnings.append(f"no {name} is positive: no response model can be fitted")
+    seen = int(shown.loc[shown["item_id"] != NONE_ITEM, "item_id"].nunique())
+    if 0 < seen < meta["counts"]["items"] / 2:
+        unseen = f"{meta['counts']['items'] - seen:,} of {meta['counts']['items']:,} items were never shown"
+        warnings.append(f"{unseen}: what is said of them is guessed from items like them; leave out what is not sold")
     weight = shown["weight"].to_numpy(np.float64)
     if len(weight) >= HEAVY_ROWS and weight.max() > HEAVY_SHARE * weight.sum():
         share = weight.max() / weight.sum()
