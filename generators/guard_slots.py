@@ -39,15 +39,51 @@ _MISPLACED = (
     _wrong(r"\b(?:down|reduced|cut|fell|lowered) to ", "was_price"),
     _wrong(r"\b(?:yours for|pay|get it for) ", "was_price", r"(?! (?:before|no longer))"),
     _wrong("", "was_price", r" (?:now|today)\b"),
+    # An amount of something else.
+    _wrong(r"\b(?:saving|reduction|difference)\b[^.?!{]*[,:] ", "price"),
+    _wrong(r"\b(?:price cut|discount|markdown)[,:] ", "size"),
+    _wrong(r"\bstock of \{product\} is ", "price|was_price|size"),
+    _wrong(r"(?<!run )(?<!running )(?<!nearly )(?<!almost )\bout of ", "product", r"(?![^.!:]*\?)"),
 )
 """A slot beside words that announce another fact: "by {size}", "now {was_price}", "the old price: {price}"."""
+_SENTENCE = re.compile(r"(?<=[.?!]) ")
+_ANNOUNCED = re.compile(
+    r"(?:^|(?<!see )(?<!for )(?<!check )(?<!read )(?<!at )(?<!with )(?<!on )(?<!write )\b(?:the|and|size,) )"
+    r"(?P<label>size|price|brand)(?: on the (?:label|tag|shelf|list))?: "
+    r"|what (?:you'll|you will|you) pay: ",
+    re.IGNORECASE,
+)
+"""Words that promise a fact: "The price: ...", "Item and size: ..."."""
+_EARLIER = re.compile(
+    r"\{was_price\}[,:;]? now\b|\b(?:before|was|were|once|old|earlier|former|formerly|previous|instead of|place of|from"
+    r"|no longer|no more|cross|crossed|used|history|forget|after|red|line through|then|not|out with|thinking of"
+    r"|remember|where it said|became|to|over|last|gone)\b",
+    re.IGNORECASE,
+)
+"""Words of which one stands in each sentence that shows the earlier price: a bare one reads as today's."""
+_PAIR = re.compile(
+    r"\{was_price\}[,:;] \{price\}(?! (?:now|today))|\{price\}[,:;] \{was_price\}(?! (?:before|then|no))"
+)
 
 
 def slot_reasons(text: str) -> list[str]:
-    """`no_product` (no `{product}` in it), `repeated_slot:NAME`, `mislabelled:NAME` ("Size: {price}")."""
+    """`no_product` (no `{product}` in it), `repeated_slot:NAME`, `mislabelled:NAME` ("Size: {price}"), `promised:NAME`
+    ("The size: {product}."), `unmarked:was_price` (an earlier price that does not say so).
+    """
     missing = [] if "{product}" in text else ["no_product"]
     twice = [f"repeated_slot:{s}" for s in slots(text) if text.count(f"{{{s}}}") > 1]
     labelled = [m for pattern in _LABELLED for m in pattern.finditer(text)]
     wrong = [m["slot"] for m in labelled if m["slot"] not in _LABELS[m["label"].lower()]]
     wrong += [m["slot"] for pattern in _MISPLACED for m in pattern.finditer(text)]
-    return missing + twice + [f"mislabelled:{slot}" for slot in dict.fromkeys(wrong)]
+    found = [f"mislabelled:{slot}" for slot in dict.fromkeys(wrong)]
+    return missing + twice + found + [r for sentence in _SENTENCE.split(text) for r in _sentence_reasons(sentence)]
+
+
+def _sentence_reasons(sentence: str) -> list[str]:
+    labels = [(m["label"] or "price").lower() for m in _ANNOUNCED.finditer(sentence)]
+    found = [f"promised:{x}" for x in labels if not any(f"{{{slot}}}" in sentence for slot in _LABELS[x])]
+    shown = "{was_price}" in sentence
+    if shown and (not _EARLIER.search(sentence) or _PAIR.search(sentence)):
+        found.append("unmarked:was_price")
+    old = shown or "old price" in sentence.lower()
+    return found + ["mislabelled:price"] * ("crossed out" in sentence.lower() and "{price}" in sentence and not old)

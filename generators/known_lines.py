@@ -53,6 +53,8 @@ class Known:
         self.lines = tuple(lines)
         self.styles = tuple(dict.fromkeys(line.style for line in lines))
         texts = [(line, turned(line.text)) for line in lines]
+        self.bare = {(line.style, _facts(line.text)) for line in lines if not _wording(line.text)}
+        self.asking = {s for s in self.styles if all("?" in line.text for line in lines if line.style == s)}
         self.wordings: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
         for line in lines:
             self.wordings[_wording(line.text)].add(line.style)
@@ -87,13 +89,24 @@ class Known:
         return sum(not _free(run) for run in new) + sum(opening not in self.openings for opening in _openings(text))
 
     def off_style(self, text: str, style: str) -> bool:
-        """Whether its words, slots and marks left out, are those of training lines of other styles alone."""
-        found = self.wordings.get(_wording(text))
+        """Whether it reads as of another style: all lines of the style ask, and it does not; its words, without slots
+        and marks, are those of training lines of others alone; or it has none, and no line of the style as few facts.
+        """
+        if style in self.asking:
+            return "?" not in text
+        words = _wording(text)
+        if not words:
+            return not any(s == style and facts <= _facts(text) for s, facts in self.bare)
+        found = self.wordings.get(words)
         return found is not None and style not in found
 
 
 def _wording(text: str) -> tuple[str, ...]:
     return tuple(p.lower() for p in cut(text) if p[0].isalnum())
+
+
+def _facts(text: str) -> frozenset[str]:
+    return frozenset(p for p in cut(text) if p[0] == "{")
 
 
 def _free(run: tuple[str, ...]) -> bool:
