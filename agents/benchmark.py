@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -124,9 +125,19 @@ def _finished(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
         return
     # Spawned, not forked: torch and numba hold threads that a fork would break. The dearest first.
     order = sorted(jobs, key=lambda job: not entry(job.contestant.name).trainable)
-    with one_thread(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run_job, job) for job in order]):
-            yield future.result()
+    # Ctrl-C reaches the workers too: they end at once and without a word, the command says that it was interrupted.
+    quiet = (signal.SIGINT, signal.SIG_DFL)
+    with (
+        one_thread(),
+        ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal.signal, initargs=quiet) as pool,
+    ):
+        futures = [pool.submit(run_job, job) for job in order]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 @contextmanager

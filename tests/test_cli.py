@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from helpers_world import small_world
 
 from recenv.scripts.cli import COMMANDS, main
 from recenv.world import tiny_world_path
@@ -138,6 +141,26 @@ def test_what_fails_while_an_interrupt_unwinds_is_the_interrupt(
     monkeypatch.setattr("recenv.scripts.cli._call", lambda *_: {}["key"])
     with pytest.raises(KeyError):
         main(("fit", "--data", "d", "--out", "w"))
+
+
+def test_an_interrupted_benchmark_says_so_once_whatever_its_workers_do(tmp_path: Path) -> None:
+    for name, seed in (("w", 0), ("w-judge", 1)):
+        small_world(seed, n_items=6, n_starts=40, copies=0, leave=False).save(tmp_path / name)
+    words = ["benchmark", "--world", "w", "--out", "b", "--agents", "dqn", "--steps", "500000", "--workers", "2"]
+    command = [sys.executable, "-m", "recenv.scripts.cli", *words]
+    # As from a terminal, the signal goes to the whole group.
+    kept = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **kept) as process:
+        begun = time.monotonic()
+        while not (tmp_path / "b" / "config.json").exists() and time.monotonic() < begun + 60:
+            time.sleep(0.05)
+        time.sleep(2.0)  # the workers are importing
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert process.wait(60) == 130
+    assert told.splitlines()[-1] == "recenv benchmark: interrupted"
+    assert "Traceback" not in told
 
 
 def test_an_interrupt_of_the_first_import_is_one_line(tmp_path: Path) -> None:
