@@ -84,5 +84,5 @@ def line_config() -> TransformerConfig:
     """How the recurrent generator is trained by MLE and sampled; attention heads mean nothing to it."""
     return TransformerConfig(
         layers=1, width=128, heads=1, dropout=0.2, word_drop=0.1, turn=0.1, learning_rate=3e-3, epochs=25, slack=0.25,
-        pool=240, blocks=3,
+        pool=1200, blocks=3,
     )  # fmt: skip

@@ -48,7 +48,7 @@ class TransformerConfig:
     patience: int = 5
     slack: float = 0.25
     average: float = 0.98
-    pool: int = 600
+    pool: int = 1800
     blocks: int = 2
     ngram_share: float | None = None
     unseen: int = 0
