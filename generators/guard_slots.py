@@ -32,6 +32,9 @@ _MISPLACED = (
     _wrong(rf"(?<!\{{was_price\}} on the )\b(?:old|earlier|former|previous|usual) (?:price|tag|label){_LINK}", "price"),
     _wrong(r"\b(?:before|until) (?:the|this|our) (?:markdown|discount|reduction|price cut|sale)[:,]? ", "price"),
     _wrong(r"\b(?:instead of|down from|no longer|used to be|not|forget|once|crossed out|formerly) ", "price"),
+    _wrong(r"\b(?:once|formerly|used to) (?:cost|costs|be|was) ", "price"),
+    _wrong(r"\b(?:usual|old|earlier|former|previous) price (?:of|for) \{product\}[,:]? (?:is |was )?", "price"),
+    _wrong("", "price", r" (?:was|is) the (?:old|usual|earlier|former|previous)\b"),
     _wrong("", "price", r"(?: is history| crossed out| no longer| used to be| before[,.:;])"),
     _wrong(r"(?<!write )", "price", r" over \{was_price\}"),
     # ... and the other way round.
@@ -54,13 +57,19 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE,
 )
 """Words that promise a fact: "The price: ...", "Item and size: ..."."""
-_EARLIER = re.compile(
-    r"\{was_price\}[,:;]? now\b|\b(?:before|was|were|once|old|earlier|former|formerly|previous|instead of|place of|from"
-    r"|no longer|no more|cross|crossed|used|history|forget|after|red|line through|then|not|out with|thinking of"
-    r"|remember|where it said|became|to|over|last|gone)\b",
-    re.IGNORECASE,
+_BEFORE_IT = (
+    r"\b(?:was|were|from|instead of|place of|no longer|not|forget|after|once|cost|used to (?:be|say)|through|out with"
+    r"|cross(?:ed)? out|thinking of|remember|said|before|before the (?:markdown|price cut|discount)"
+    r"|(?:old|earlier|former|previous) (?:price|tag|label|one))(?:[,:]? (?!the\b)[\w']+){0,2}[,:]? "
 )
-"""Words of which one stands in each sentence that shows the earlier price: a bare one reads as today's."""
+_BEHIND_IT = (
+    r"(?:(?:,? [\w']+){0,3} (?:before|crossed|history|became|becomes|once|gone|old|earlier)\b"
+    r"| no more\b| no longer\b| was the\b|[,:;]? now\b|,? then\b| (?:down )?to \{price\}|; it is\b)"
+)
+_EARLIER = re.compile(
+    rf"{_BEFORE_IT}\{{was_price\}}|\{{was_price\}}{_BEHIND_IT}|write \{{price\}} over \{{was_price\}}", re.IGNORECASE
+)
+"""The earlier price beside words that say so: a bare one reads as today's."""
 _PAIR = re.compile(
     r"\{was_price\}[,:;] \{price\}(?! (?:now|today))|\{price\}[,:;] \{was_price\}(?! (?:before|then|no))"
 )
