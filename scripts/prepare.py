@@ -11,6 +11,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from recenv.core.config import read_config
 from recenv.core.errors import InputError
 from recenv.core.free import require_free, unfinished
 from recenv.core.runs import CONFIG
@@ -111,10 +112,23 @@ def _check_free(out: Path, overwrite: bool) -> None:
     # What has no meta.json may be raw logs of the same names: nobody but their owner removes them.
     if not overwrite or unfinished(out):
         require_free(out, "--out" if unfinished(out) else "--out, or --overwrite")
-    ours = {"meta.json", CONFIG, *read_meta(out)["hashes"]} if found else set()
+    ours = {"meta.json", *read_meta(out)["hashes"]} if found else set()
+    if CONFIG in found and _wrote(out / CONFIG):
+        ours.add(CONFIG)
     other = [name for name in found if name not in ours]
     if other:
         raise InputError(str(out), f"holds {other[0]!r}, which prepare did not write", "Choose another folder.")
+
+
+def _wrote(config: Path) -> bool:
+    """Whether prepare wrote a config.json: many programs call theirs so, and such a one is not to be lost."""
+    if not config.is_file():
+        return False
+    try:
+        read_config(config, "prepare", ())
+    except InputError:
+        return False
+    return True
 
 
 def _clear(out: Path) -> None:

@@ -216,6 +216,23 @@ def test_out_is_never_overwritten_unasked(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "mine.txt").exists()
 
 
+@pytest.mark.parametrize("theirs", ['{"theme": "dark"}', '{"command": "fit"}', "[1]", "no JSON", "\0"])
+def test_a_config_of_somebody_else_is_not_overwritten(tmp_path: Path, theirs: str) -> None:
+    write_email(tmp_path, 200)
+    (tmp_path / "items.csv").write_text("id,price\nmail,0\n")
+    prepare(tmp_path, EMAIL)
+    config = PrepareConfig(
+        "csv", tmp_path / "out", mapping=str(tmp_path / "mapping.json"), overwrite=True, progress=False
+    )
+    kept = tmp_path / "out" / "config.json"
+    kept.write_text(theirs)
+    with pytest.raises(InputError, match=r"holds 'config\.json', which prepare did not write"):
+        run(config)
+    assert kept.read_text() == theirs
+    kept.write_text('{"command": "prepare"}')
+    assert run(config)["counts"]
+
+
 def test_option_of_another_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not take it"):
         run(PrepareConfig("csv", tmp_path / "out", mapping="m.json", items=10))
