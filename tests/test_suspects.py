@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ LINES = "\n".join([HEADER, *GOOD]) + "\n"
     [
         (gzip.compress(LINES.encode()), ["no CSV file but compressed by gzip", "gunzip log.csv"]),
         (b"PK\x03\x04" + bytes(range(200)), ["a zip archive, as spreadsheets", "Save the sheet as CSV"]),
+        (bz2.compress(LINES.encode()), ["no CSV file but compressed by bzip2", "bunzip2 log.csv"]),
         (b"sep=;\n" + LINES.encode(), ["line 1", "'sep=;'", "Remove the line"]),
         (b"\x80\r\x81,x\n", ["line 1", "0x80"]),
         (b'"' + b"a" * 200_000 + b'",b\n1,2\n', ["line 1", "no header"]),
@@ -29,6 +31,17 @@ def test_what_is_no_table_is_named(tmp_path: Path, content: bytes, words: list[s
         prepare(tmp_path, content=content)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_header_that_begins_as_bzip2_does_is_read(tmp_path: Path) -> None:
+    lines = "\n".join(f"{first},{line}" for first, line in zip(["BZhnr", "1", "2", "3"], [HEADER, *GOOD], strict=True))
+    assert len(prepare(tmp_path, content=lines.encode()).events) == 3
+
+
+@pytest.mark.parametrize("wide", [",".join(f"column{k}" for k in range(16_000)), '"two\nlines"'])
+def test_a_header_that_no_other_separator_can_read_is_named(tmp_path: Path, wide: str) -> None:
+    with pytest.raises(InputError, match=r"column 'item'.*is missing"):
+        prepare(tmp_path, content=f"user,{wide},kind,when,click,propensity,revenue\n".encode())
 
 
 @pytest.mark.parametrize("cell", ["1,234.50", "9,90", "EUR 9.90", "NULL"])
@@ -56,6 +69,14 @@ def test_ids_that_no_table_holds_are_shown_side_by_side(tmp_path: Path, item: st
     table = {"path": "side.csv", "columns": {key: "id"}}
     with pytest.raises(InputError, match=words):
         prepare(tmp_path, **{"items" if key == "item_id" else "users": table})
+
+
+def test_the_id_shown_is_one_that_its_table_lacks(tmp_path: Path) -> None:
+    (tmp_path / "side.csv").write_text("id\n007\n")
+    lines = ["u1,007,impression,2090-03-01T10:00:00Z,0,0.5,", *(line.replace(",00", ",A") for line in GOOD)]
+    table = {"path": "side.csv", "columns": {"item_id": "id"}}
+    with pytest.raises(InputError, match="Events name item_id 'A7', the table '007'"):
+        prepare(tmp_path, content="\n".join([HEADER, *lines]).encode(), items=table)
 
 
 def test_a_log_wholly_in_the_future_says_so(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def clean_events(
     plain = events.drop(columns=[SOURCE, ROW])
     events = quarantine.take(events, plain.duplicated().to_numpy(), "duplicate_event")
     if events.empty:
-        raise InputError("events", f"no row is left; set aside: {quarantine.counts}", _why_none(raw, known, quarantine))
+        told = _why_none(raw, why, known, quarantine)
+        raise InputError("events", f"no row is left; set aside: {quarantine.counts}", told)
     own = ~events["kind"].isin(["impression", "opportunity"])
     for name in filter(is_feature, events.columns):
         events[name] = events[name].mask(own & events[name].isna(), 0.0)
@@ -89,12 +90,16 @@ def clean_events(
     return events.reset_index(drop=True)
 
 
-def _why_none(events: pd.DataFrame, known: dict[str, pd.Series], quarantine: Quarantine) -> str:
-    """What the commonest reason means; of ids that are not in their table, one of each side."""
+def _why_none(events: pd.DataFrame, why: NDArray[Any], known: dict[str, pd.Series], quarantine: Quarantine) -> str:
+    """What the commonest reason means; of ids that are not in their table, one of each side.
+
+    Args:
+        events: as they came. why: (n,) reason of each row. known: ids of each table given.
+    """
     reason = max(quarantine.counts, key=lambda name: quarantine.counts[name])
     key = f"{reason.removeprefix('unknown_')}_id"
-    if key in known and reason.startswith("unknown_") and len(known[key]):
-        theirs, ours = events[key].dropna().iloc[0], known[key].iloc[0]
+    if key in known and reason.startswith("unknown_") and len(known[key]) and (why == reason).any():
+        theirs, ours = events[key][why == reason].iloc[0], known[key].iloc[0]
         return f"Events name {key} {shorten(theirs)}, the table {shorten(ours)}, say: map columns with the same ids."
     said = REASONS.get(reason)
     return f"{reason}: {said}." if said and "{" not in said else "See the reasons; check the mapping."

@@ -19,7 +19,7 @@ from recenv.core.errors import InputError
 from recenv.data.checks import shorten
 from recenv.data.columns import QUARANTINE_COLUMNS
 from recenv.data.quarantine import ROW, SOURCE
-from recenv.data.suspects import check_delimiter, check_encoding, check_magic
+from recenv.data.unreadable import check_delimiter, check_encoding, check_magic
 
 _CHUNK = 1 << 24
 _BOMS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8"))
