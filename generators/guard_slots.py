@@ -26,6 +26,7 @@ _MISPLACED = (
     _wrong(r"\bby ", "size|price|was_price|category"),
     _wrong(r"\b(?:priced|now|costs?) (?:at |for )?", "size|was_price|brand"),
     _wrong(r"\bat ", "size"),
+    _wrong(r"\b(?:priced|with a price|at a price): ", "size|brand|category"),
     _wrong(r"(?:^|[.?!:;] )the (?:price|cost) of ", "price|was_price|size"),
     # The present price where the earlier one belongs ...
     _wrong(r"\bwas ", "price|size|brand"),
