@@ -55,6 +55,9 @@ def _tell(items: dict[str, Any]) -> None:
     kept = items.get("kept_columns")
     told = [f"{items[name]:,} {words}" for name, words in _TOLD.items() if items.get(name)]
     told += [f"as exported: {', '.join(kept)}"] if kept else []
+    told += (
+        [f"dropped with the exported price: {', '.join(dropped)}"] if (dropped := items.get("dropped_columns")) else []
+    )
     told += [items["note"]] if "note" in items else []
     if told:
         print(f"facts of {items['source']}: {'; '.join(told)}", flush=True)
@@ -62,9 +65,11 @@ def _tell(items: dict[str, Any]) -> None:
 
 _TOLD = {
     "delisted": "items not listed and not shown",
+    "nameless": "of them without a name",
     "unknown": "items unknown to the bundle",
     "stale_copies": "lines not shown, since their facts do not hold",
     "shown_by_name": "items shown by their plain name",
+    "times_taken_as_utc": "moments without a zone, taken as UTC",
     "unchecked_copies": "lines checked for their slots alone",
 }
 

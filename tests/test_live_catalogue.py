@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,51 @@ def test_a_request_under_way_keeps_the_facts_it_began_with(recommender: Recommen
     recommender.refresh(rows(bundle, i0000={"text": "Renamed"}))
     action = int(np.flatnonzero(request.mask[0])[1])
     assert "Renamed" not in recommender._describe(action, request)["text"]
+
+
+def test_requests_see_one_catalogue_while_another_thread_refreshes(recommender: Recommender, bundle: Bundle) -> None:
+    catalogues = [
+        rows(bundle, i0000={"price": 41.0, "text": "One"}),
+        rows(bundle, i0000={"price": 42.0, "text": "Two"}),
+    ]
+    recommender.refresh(catalogues[0])
+    over = threading.Event()
+
+    def turn() -> None:
+        for _ in range(15):
+            for listed in catalogues:
+                recommender.refresh(listed)
+        over.set()
+
+    thread, seen = threading.Thread(target=turn), set()
+    thread.start()
+    while not over.is_set():
+        seen.add(recommender.recommend({}, now=NOW, eligible=["i0000"])[0]["text"])
+        assert recommender.status()["listed"] == len(bundle.items)
+    thread.join()
+    assert seen <= {
+        f"{start}{end}"
+        for name, price in (("One", 41), ("Two", 42))
+        for start, end in ((f"Just ${price}.00: {name}", "."), (name, ". Plain and simple."))
+    }
+    assert recommender.facts.rows[0]["text"] == "Two"
+
+
+def test_refreshes_take_turns_so_that_the_later_catalogue_wins(recommender: Recommender, bundle: Bundle) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[dict[str, Any]]:
+        reading.set()
+        assert go_on.wait(20)
+        yield from rows(bundle, i0000={"price": 41.0})
+
+    first = threading.Thread(target=recommender.refresh, args=(slow(),))
+    second = threading.Thread(target=recommender.refresh, args=(rows(bundle, i0000={"price": 42.0}),))
+    first.start()
+    assert reading.wait(20)
+    second.start()
+    second.join(0.5)  # without turns it is done here, and the first then puts its older prices over it
+    go_on.set()
+    first.join(20)
+    second.join(20)
+    assert recommender.facts.rows[0]["price"] == 42.0

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from helpers_live import rows, shared_live_bundle, texts, until, written
+from helpers_live import ENDS, rows, shared_live_bundle, texts, until, written
 from helpers_serving import NOW
 
 from recenv.core.errors import InputError
+from recenv.core.render import money
+from recenv.serving import live as live_module
 from recenv.serving.bundle import Bundle
 from recenv.serving.follow import follow
 from recenv.serving.recommender import Recommender
@@ -41,10 +45,69 @@ def test_a_column_that_the_live_catalogue_lacks_stays_as_exported(
     file.write_text("item_id,price,colour\n" + "".join(f"{row['item_id']},5,red\n" for row in bundle.items), "utf-8")
     status = recommender.refresh(file)
     kept = set(status["kept_columns"])
-    assert {"text", "was_price", "offer_ends", "low_stock"} <= kept
+    assert {"text", "low_stock"} <= kept
     assert "price" not in kept
-    shown = {recommender.recommend({}, now=NOW, eligible=["i0001"], seed=s)[0]["text"] for s in range(8)}
-    assert any("9.99" in text and "5.00" in text for text in shown)
+    assert recommender.facts.rows[3]["low_stock"] is True
+
+
+def test_an_earlier_price_and_an_offer_go_with_the_price_that_they_were_said_of(
+    recommender: Recommender, bundle: Bundle
+) -> None:
+    live = [{"item_id": row["item_id"], "price": 9.0} for row in bundle.items]
+    status = recommender.refresh(live)
+    assert status["dropped_columns"] == ["offer_ends", "was_price"]
+    assert not {"price", "offer_ends", "was_price"} & set(status["kept_columns"])
+    name, ends = recommender.facts.rows[1]["text"], f"The offer ends soon: {recommender.facts.rows[2]['text']}."
+    assert shown(recommender, "i0001") == {name}, "nobody said that $9.00 came down from $9.99"
+    assert ends not in shown(recommender, "i0002")
+    status = recommender.refresh([row | {"was_price": 12.0} for row in live])
+    assert status["dropped_columns"] == ["offer_ends"]
+    assert f"Down from $12.00 to $9.00: {name}." in shown(recommender, "i0001")
+    status = recommender.refresh([{"item_id": row["item_id"], "low_stock": True} for row in bundle.items])
+    assert status["dropped_columns"] == []
+    assert len(shown(recommender, "i0001")) == 2
+    assert ends in shown(recommender, "i0002")
+
+
+def test_rows_of_different_columns_are_refused(recommender: Recommender) -> None:
+    live = [{"item_id": "i0000", "price": 9.0, "was_price": 12.0}, {"item_id": "i0001"}]
+    with pytest.raises(InputError, match="column 'price' is in some rows and not in others") as caught:
+        recommender.refresh(live)
+    assert "row 2" in caught.value.where
+    recommender.refresh([*live[:1], {"item_id": "i0001", "price": None, "was_price": None, "colour": "red"}])
+
+
+def test_moments_without_a_zone_are_utc_and_counted_and_not_mixed(recommender: Recommender, bundle: Bundle) -> None:
+    def offers(*ends: Any) -> list[dict[str, Any]]:
+        return [{"item_id": f"i000{i}", "offer_ends": end} for i, end in enumerate(ends)]
+
+    assert "times_taken_as_utc" not in recommender.refresh(rows(bundle))
+    status = recommender.refresh(offers("2023-11-16T22:13:20", date(2023, 11, 20), None, " "))
+    assert status["times_taken_as_utc"] == 2
+    assert recommender.facts.rows[0]["offer_ends"] == ENDS
+    facts = recommender.facts
+    for mixed in (offers(ENDS, "2023-11-20"), offers("2023-11-20T00:00:00Z", None, ENDS.replace(tzinfo=None))):
+        with pytest.raises(InputError, match="names no zone while another row does") as caught:
+            recommender.refresh(mixed)
+        assert "column 'offer_ends'" in caught.value.where
+    assert recommender.facts is facts
+
+
+@pytest.mark.parametrize("text", [None, "", " ", "\u200b", "\u200d", "\ufeff\u2060", "\u3164", "\ufe0f"])
+def test_an_item_without_a_name_is_not_listed(recommender: Recommender, bundle: Bundle, text: str | None) -> None:
+    status = recommender.refresh(rows(bundle, i0000={"text": text}))
+    assert (status["nameless"], status["delisted"], status["listed"]) == (1, 1, len(bundle.items) - 1)
+    (row,) = recommender.recommend({}, now=NOW, eligible=["i0000"])
+    assert row["item_id"] == "__none__"
+    with pytest.raises(InputError, match="is in the bundle and has a name"):
+        recommender.refresh([{"item_id": "i0000", "text": text}])
+    assert "nameless" not in recommender.refresh(rows(bundle, i0000={"text": "茶 4"}))
+
+
+def test_a_catalogue_that_lists_less_than_half_says_so(recommender: Recommender, bundle: Bundle) -> None:
+    half = (len(bundle.items) + 1) // 2
+    assert "note" not in recommender.refresh(rows(bundle)[:half])
+    assert recommender.refresh(rows(bundle)[: half - 1])["note"] == live_module.FEW
 
 
 @pytest.mark.parametrize(
@@ -58,6 +121,10 @@ def test_a_column_that_the_live_catalogue_lacks_stays_as_exported(
         ({"price": float("inf")}, "price"),
         ({"price": "nan"}, "price"),
         ({"price": True}, "price"),
+        ({"price": 1e30}, "price"),
+        ({"price": "9" * 29}, "price"),
+        ({"price": Decimal("1E+40")}, "price"),
+        ({"was_price": "9" * 400}, "was_price"),
         ({"was_price": Decimal("-2")}, "was_price"),
         ({"low_stock": "maybe"}, "low_stock"),
         ({"low_stock": 2}, "low_stock"),
@@ -65,13 +132,15 @@ def test_a_column_that_the_live_catalogue_lacks_stays_as_exported(
         ({"offer_ends": "soon"}, "offer_ends"),
         ({"offer_ends": 1_700_000_000}, "offer_ends"),
         ({"text": ["Tea"]}, "text"),
-        ({"brand": 1.5}, "brand"),
+        ({"text": "x" * 10_001}, "text"),
+        ({"category": "x" * 10_001}, "category"),
+        ({"claims": "x;" * 5_001}, "claims"),
         ({"claims": 7}, "claims"),
         ({"item_id": None}, "item_id"),
         ({"item_id": 3}, "item_id"),
         ({"item_id": "i0002"}, "item_id"),
     ],
-    ids=str,
+    ids=lambda cells: str(cells)[:40],
 )
 def test_a_bad_cell_is_named_and_changes_nothing(
     recommender: Recommender, bundle: Bundle, cells: dict[str, Any], column: str
@@ -84,15 +153,32 @@ def test_a_bad_cell_is_named_and_changes_nothing(
     assert f"column {column!r}" in caught.value.where
     assert "row 8" in caught.value.where
     assert caught.value.mend
+    assert len(str(caught.value)) < 400
     assert recommender.facts is facts
     assert recommender.status()["refused"] == str(caught.value)
     recommender.refresh(rows(bundle))
     assert "refused" not in recommender.status()
 
 
+@pytest.mark.parametrize("cells", [{"price": 10**5000}, {"text": 10**5000}], ids=["price", "text"])
+def test_a_whole_number_too_long_to_be_written_is_named(
+    recommender: Recommender, bundle: Bundle, cells: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=next(iter(cells))):
+        recommender.refresh(rows(bundle, i0003=cells))
+
+
+@pytest.mark.parametrize("locale", ["", "de_DE"])
+@pytest.mark.parametrize("amount", [1e30, "9" * 29, Decimal("1E+30"), Decimal("1E+999999")])
+def test_money_of_too_many_digits_is_a_named_error(amount: Any, locale: str) -> None:
+    with pytest.raises(InputError, match="not an amount of money"):
+        money(amount, "EUR", locale)
+
+
 def test_good_cells_of_every_form(recommender: Recommender, bundle: Bundle, tmp_path: Path) -> None:
     cells = {"price": Decimal("2.50"), "was_price": 3, "low_stock": 1, "offer_ends": date(2023, 11, 20), "brand": 7}
-    recommender.refresh(rows(bundle, i0003=cells))
+    live = [{"brand": None} | row for row in rows(bundle, i0002={"offer_ends": None}, i0003=cells)]
+    recommender.refresh(live)
     row = recommender.facts.rows[3]
     assert (row["price"], row["was_price"], row["low_stock"], row["brand"]) == (2.5, 3.0, True, "7")
     assert row["offer_ends"] == datetime(2023, 11, 20, tzinfo=UTC)
@@ -122,6 +208,7 @@ def test_good_cells_of_every_form(recommender: Recommender, bundle: Bundle, tmp_
         ("live.csv", b"item_id,price\nother,1\n", "none of its 1 items is in the bundle"),
         ("live.csv", b"item_id,price\ni0000,1\n,2\n", "row 2, column 'item_id'"),
         ("live.parquet", b"PAR1", "cannot be read"),
+        ("live.csv", b'item_id,text\ni0000,A\ni0001,"Tea\ni0002,B\ni0003,C\n', "a quote that is never closed"),
     ],
 )
 def test_a_bad_file_is_named(
@@ -133,6 +220,30 @@ def test_a_bad_file_is_named(
     with pytest.raises(InputError, match=match) as caught:
         recommender.refresh(path)
     assert str(path) in caught.value.where
+
+
+def test_a_quote_that_is_part_of_a_cell_and_a_suffix_in_capitals_are_read(
+    recommender: Recommender, bundle: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "LIVE.CSV"
+    file.write_bytes(b'item_id,text\ni0000,7" pan\ni0001,"a ""b"", c"\ni0002,B')
+    recommender.refresh(file)
+    assert [row["text"] for row in recommender.facts.rows[:3]] == ['7" pan', 'a "b", c', "B"]
+    assert recommender.refresh(written(tmp_path / "LIVE.PARQUET", rows(bundle)))["delisted"] == 0
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [pa.array([2**31 - 1], pa.date32()), pa.array([2**62], pa.duration("s")), pa.array([2**62], pa.timestamp("us"))],
+    ids=["date32", "duration", "timestamp"],
+)
+def test_a_parquet_value_that_no_date_can_hold_is_named(
+    recommender: Recommender, tmp_path: Path, cell: pa.Array
+) -> None:
+    pq.write_table(pa.table({"item_id": ["i0000"], "offer_ends": cell}), tmp_path / "live.parquet")
+    with pytest.raises(InputError) as caught:
+        recommender.refresh(tmp_path / "live.parquet")
+    assert "live.parquet" in caught.value.where
 
 
 def test_the_follower_takes_a_new_file_and_keeps_the_facts_of_a_bad_one(
@@ -149,11 +260,38 @@ def test_the_follower_takes_a_new_file_and_keeps_the_facts_of_a_bad_one(
         os.replace(tmp_path / "next.csv", file)
         assert until(lambda: "refused" in recommender.status())
         assert recommender.facts.rows[0]["price"] == 42.0
+        os.replace(written(tmp_path / "next.csv", rows(bundle, i0000={"price": 1e30})), file)
+        assert until(lambda: "1e+30" in recommender.status().get("refused", ""))
+        os.replace(written(tmp_path / "next.csv", rows(bundle, i0000={"price": 43.0})), file)
+        assert until(lambda: recommender.facts.rows[0]["price"] == 43.0)
+        assert until(lambda: "refused" not in recommender.status())
         file.unlink()
         assert until(lambda: "no such file" in recommender.refused)
     assert not [thread for thread in threading.enumerate() if thread.name == "live catalogue"]
-    with pytest.raises(InputError, match="reload"), follow(recommender, file, 0.0):
-        pass
+    for every in (0.0, -1.0, float("nan"), float("inf"), 2 * threading.TIMEOUT_MAX):
+        with pytest.raises(InputError, match="reload"), follow(recommender, file, every):
+            pass
+
+
+@pytest.mark.parametrize("fault", [OSError("stale file handle"), RuntimeError("a fault of ours")], ids=str)
+def test_the_follower_outlives_a_fault_and_reads_the_same_file_again(
+    recommender: Recommender, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    file, read, failing = written(tmp_path / "live.csv", rows(bundle)), live_module._read, threading.Event()
+
+    def flaky(path: Path) -> pa.Table:
+        if failing.is_set():
+            raise fault
+        return read(path)
+
+    monkeypatch.setattr(live_module, "_read", flaky)
+    with follow(recommender, file, 0.02):
+        failing.set()
+        os.replace(written(tmp_path / "next.csv", rows(bundle, i0000={"price": 44.0})), file)
+        assert until(lambda: str(fault) in recommender.status().get("refused", ""))
+        failing.clear()
+        assert until(lambda: recommender.facts.rows[0]["price"] == 44.0), "read again, though it has not changed since"
+        assert until(lambda: "refused" not in recommender.status())
 
 
 def test_the_command_serves_a_live_catalogue(bundle: Bundle, tmp_path: Path) -> None:
@@ -199,6 +337,11 @@ def test_serving_a_live_catalogue_needs_neither_torch_nor_pandas(bundle: Bundle,
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "2023-11-16 22:13:20.500000+00:00 None\n[]\n"), done.stderr
+
+
+def shown(recommender: Recommender, item: str) -> set[str]:
+    """What is shown of an item, whatever the draw among its lines."""
+    return {recommender.recommend({}, now=NOW, eligible=[item], seed=s)[0]["text"] for s in range(8)}
 
 
 def _answers(base: str) -> bool:

@@ -66,20 +66,39 @@ def money(amount: object, currency: str, locale: str = "") -> str:
     by CLDR (package `babel`, extra `copy`): `money(3.49, "EUR", "de_DE") == "3,49 €"` with a no-break space.
 
     Raises:
-        InputError: the amount is no finite number >= 0; with a locale: an unknown one, or a currency that is no code.
+        InputError: the amount is no finite number >= 0, or has more than 28 digits with those after the point; with a
+            locale: an unknown one, or a currency that is no code.
     """
     try:
         number = Decimal(str(amount))
-    except ArithmeticError:
-        number = Decimal("NaN")
+    except (ArithmeticError, ValueError):  # ValueError: a whole number of more digits than Python writes
+        raise _no_amount(amount) from None
     if isinstance(amount, bool) or not number.is_finite() or number < 0:
-        raise InputError("price", f"{amount!r} is not an amount of money", "Give a finite number of 0 or more")
+        raise _no_amount(amount)
     if locale:
         return _local_money(number, currency, locale)
     unit = Decimal(1) if currency in _WHOLE_UNITS else Decimal("0.01")
-    digits = f"{number.quantize(unit, ROUND_HALF_UP):,}"
+    digits = f"{_rounded(number, unit):,}"
     symbol = _SYMBOLS.get(currency, currency)
     return f"{digits} {symbol}" if symbol.isalpha() else f"{symbol}{digits}"
+
+
+def _rounded(number: Decimal, unit: Decimal) -> Decimal:
+    try:
+        return number.quantize(unit, ROUND_HALF_UP)
+    except ArithmeticError:  # more digits than the decimal context holds
+        raise _no_amount(number) from None
+
+
+def _no_amount(amount: object) -> InputError:
+    try:
+        found = repr(amount) if not isinstance(amount, Decimal) else str(amount)
+    except ValueError:
+        found = f"a {type(amount).__name__}"
+    found = found if len(found) <= 60 else f"{found[:60]}…"
+    return InputError(
+        "price", f"{found} is not an amount of money", "Give a finite number of 0 or more, of at most 28 digits"
+    )
 
 
 def measure(size: str, locale: str) -> str:
@@ -109,7 +128,7 @@ def _local_money(number: Decimal, currency: str, locale: str) -> str:
     except UnknownCurrencyError:
         mend = "Give an ISO 4217 code in meta.json, such as EUR"
         raise InputError("currency", f"{currency!r} is no currency code", mend) from None
-    rounded = number.quantize(Decimal(1).scaleb(-get_currency_precision(code)), ROUND_HALF_UP)
+    rounded = _rounded(number, Decimal(1).scaleb(-get_currency_precision(code)))
     return str(format_currency(rounded, code, locale=known))
 
 

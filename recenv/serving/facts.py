@@ -49,7 +49,8 @@ class Standing:
 
 @dataclass
 class Facts:
-    """Facts of one catalogue; never changed after it is made, so that a request sees one catalogue throughout.
+    """Facts of one catalogue. What they say never changes after they are made, so that a request sees one catalogue
+    throughout; `_held` alone does, a memory of the last `at`, replaced whole, so that threads may ask at once.
 
     Args:
         rows: catalogue rows in the bundle's index order. listed: (n_items,) bool, whether the catalogue holds the item.

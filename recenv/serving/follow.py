@@ -20,14 +20,15 @@ _PATIENCE = 30.0
 def follow(recommender: Recommender, items: str | Path, every: float) -> Iterator[None]:
     """Take the file's facts now, and again whenever it has changed, looking every so many seconds from a thread.
 
-    A file that is refused later leaves the facts as they are; `Recommender.status` says why (`refused`). Put a new
-    catalogue in the file's place in one move (`mv`): one read half written would delist what it does not hold yet.
+    A file that is refused later leaves the facts as they are; `Recommender.status` says why (`refused`), and it is
+    read again at each look until it is taken. Put a new catalogue in the file's place in one move (`mv`): one read half
+    written would delist what it does not hold yet.
 
     Raises:
-        InputError: the file as it is now is refused, or `every` is not above 0.
+        InputError: the file as it is now is refused, or `every` is no number above 0 that a thread can wait.
     """
-    if not every > 0:
-        raise InputError("reload", f"{every!r}", "Give seconds above 0.")
+    if not 0 < every <= threading.TIMEOUT_MAX:
+        raise InputError("reload", f"{every!r}", f"Give seconds above 0, at most {threading.TIMEOUT_MAX:.0f}.")
     path, stop = Path(items), threading.Event()
     seen = _stamp(path)
     recommender.refresh(path)
@@ -44,13 +45,14 @@ def follow(recommender: Recommender, items: str | Path, every: float) -> Iterato
 def _look(recommender: Recommender, path: Path, every: float, stop: threading.Event, seen: object) -> None:
     while not stop.wait(every):
         now = _stamp(path)
-        if now == seen:
+        if now == seen and now is not None:
             continue
-        seen = now
+        seen = None
         try:
             recommender.refresh(path)
-        except InputError:
-            continue  # told by `status`: the shop goes on with the facts that it had
+        except Exception:  # told by `status` (`refused`); whatever it is, the next file may be good
+            continue
+        seen = now
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Recommender:
         self.never = np.array([bundle.item_index[i] for i in bundle.manifest["exclude"]], np.int64)
         self.popular = np.append(NOTHING, bundle.item_rate[bundle.action_item[1:]]).astype(np.float64)
         self.facts, self.refused = frozen(bundle), ""
+        self._refreshing = threading.Lock()
 
     @classmethod
     def load(cls, path: str | Path, explore: float = 0.0, items: Source | None = None) -> Recommender:
@@ -84,7 +86,9 @@ class Recommender:
     def refresh(self, items: Source) -> dict[str, Any]:
         """Take the facts of a live catalogue, from now on; requests that are running keep those they began with.
 
-        Only what `render` fills in and what copy rests on is replaced (`recenv.serving.live.COLUMNS`). What the policy
+        Calls from several threads take turns, so that the facts are those of the call that began to read last.
+
+        Only what `render` fills in and what copy rests on is replaced (`recenv.serving.cells.COLUMNS`). What the policy
         sees stays as exported: item vectors, items and categories by index. An item that the catalogue lacks is not
         shown; a line that its row no longer bears out is not shown, and its item comes with another line or, where it
         has none left, with its plain name under the item's first action.
@@ -93,18 +97,19 @@ class Recommender:
             items: a CSV or Parquet file with one row an item, or such rows by column name.
 
         Returns:
-            counts, as `/healthz` gives them (`status`).
+            counts, as `/healthz` gives them (`status`, `recenv.serving.live`).
 
         Raises:
             InputError: a bad file, row or cell; the facts are then as before.
         """
-        try:
-            self.facts = live(self.bundle, items)
-        except InputError as error:
-            self.refused = str(error)
-            raise
-        self.refused = ""
-        return self.status()
+        with self._refreshing:
+            try:
+                self.facts = live(self.bundle, items)
+            except Exception as error:  # a fault of ours too has to be told: a follower's thread has nobody to ask
+                self.refused = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+                raise
+            self.refused = ""
+            return self.status()
 
     def status(self) -> dict[str, Any]:
         """Where the facts come from, counts (`live`, `Facts.summary`), why the last `refresh` failed (`refused`)."""
