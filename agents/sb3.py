@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from recenv.agents.base import EnvFactory, Floats, TrainLog
@@ -108,6 +109,18 @@ class SB3Policy(CandidatePolicy):
         del config
         return {}
 
+    @classmethod
+    def build(cls, env: VecEnv, config: Any, seed: int) -> Any:
+        """The SB3 model with our settings, untrained; call it within `own_randomness`.
+
+        Args:
+            env: of any task, not only of ours. config: of type `config_class`. seed: of its networks and draws.
+        """
+        return cls.algorithm(
+            "MlpPolicy", env, learning_rate=config.lr, gamma=config.discount, seed=seed, device="cpu",
+            policy_kwargs=cls.policy_options(config), **cls.algorithm_options(config),
+        )  # fmt: skip
+
     def scores(self, observations: Tensor) -> Tensor:
         """(n, k) what the network prefers."""
         raise NotImplementedError
@@ -125,10 +138,7 @@ class SB3Policy(CandidatePolicy):
         batch = RecVectorEnv(config.envs, env_factory.world, autoreset_mode=AutoresetMode.SAME_STEP, **asdict(options))
         env = ShopVecEnv(CandidateVector(batch, config.k, config.copies_per_item))
         with own_randomness(seed, config.threads):
-            model = self.algorithm(
-                "MlpPolicy", env, learning_rate=config.lr, gamma=config.discount, seed=seed, device="cpu",
-                policy_kwargs=self.policy_options(config), **self.algorithm_options(config),
-            )  # fmt: skip
+            model = self.build(env, config, seed)
             standardise(model.policy, examples)
             self.network = model.policy
             model.learn(steps, callback=_Report(self, logger, steps))

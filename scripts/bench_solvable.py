@@ -92,7 +92,7 @@ def train_own(steps: int, seed: int, values: _Values) -> None:
 
 
 def train_sb3(name: str, steps: int, seed: int, values: _Values) -> None:
-    """An agent of Stable-Baselines3 or sb3-contrib in 64 environments.
+    """An agent of Stable-Baselines3 or sb3-contrib, in as many environments as its own settings say.
 
     Raises:
         InputError: no such agent.
@@ -104,10 +104,7 @@ def train_sb3(name: str, steps: int, seed: int, values: _Values) -> None:
     config = kind.config_class(discount=DISCOUNT)
     env = DummyVecEnv([partial(SolvableEnv, env_index=i) for i in range(config.envs)])
     with own_randomness(seed, config.threads):
-        model = kind.algorithm(
-            "MlpPolicy", env, learning_rate=config.lr, gamma=config.discount, seed=seed, device="cpu",
-            policy_kwargs=kind.policy_options(config), **kind.algorithm_options(config),
-        )  # fmt: skip
+        model = kind.build(env, config, seed)
         policy = _Deterministic(model)
         model.learn(steps, callback=_Watch(policy, values, max(steps // 50, 1)))
     values.checkpoint(steps, policy)
