@@ -100,9 +100,6 @@ def live(bundle: Bundle, source: Source) -> Facts:
     if not listed.any():
         what = f"none of its {len(seen)} items is in the bundle" + (" and has a name" if nameless else "")
         raise InputError(name, what, "Give the catalogue of the shop that the bundle was made for, with the same ids")
-    columns = columns or frozenset()
-    ours = {column for column in COLUMNS if column in bundle.items[0]}
-    dropped = (ours & set(OF_A_PRICE)) - columns if "price" in columns else set[str]()
     counts = {"nameless": nameless, "times_taken_as_utc": count_as_utc(moments)}
     report = {
         "source": name,
@@ -110,11 +107,17 @@ def live(bundle: Bundle, source: Source) -> Facts:
         "listed": int(listed.sum()),
         "delisted": int((~listed).sum()),
         "unknown": unknown,
-        "kept_columns": sorted(ours - columns - dropped),
-        "dropped_columns": sorted(dropped),
+        **_not_given(bundle, columns or frozenset()),
         **{what: count for what, count in counts.items() if count},
     }
     return facts_of(bundle, rows, listed, _note(bundle, report))
+
+
+def _not_given(bundle: Bundle, columns: frozenset[str]) -> dict[str, list[str]]:
+    """The bundle's columns that the live catalogue lacks: which keep their exported values, and which go."""
+    lacking = {column for column in COLUMNS if column in bundle.items[0]} - columns
+    dropped = lacking & set(OF_A_PRICE) if "price" in columns else set()
+    return {"kept_columns": sorted(lacking - dropped), "dropped_columns": sorted(dropped)}
 
 
 def _note(bundle: Bundle, report: dict[str, Any]) -> dict[str, Any]:
