@@ -49,8 +49,16 @@ class DemoConfig:
 def run(config: DemoConfig) -> dict[str, Any]:
     """Run every step; returns paths, figures and the answer fetched over HTTP."""
     require_free(config.out)
-    base, began = config.out, time.monotonic()
-    data, world, copied = base / "data", base / "worlds" / "journey", base / "worlds" / "journey-copy"
+    began = time.monotonic()
+    made = _make_worlds(config) | _make_policy(config)
+    seconds = time.monotonic() - began
+    _print_paths(config.out, seconds)
+    return {"seconds": round(seconds, 1), **made}
+
+
+def _make_worlds(config: DemoConfig) -> dict[str, Any]:
+    """Steps 1 to 4: from logs to a world with copy; counts and verdict."""
+    data, world, copied = _folders(config.out)
     with _step("1/7 logs to tables"):
         made = prepare.run(
             prepare.PrepareConfig(
@@ -71,6 +79,17 @@ def run(config: DemoConfig) -> dict[str, Any]:
             )
         )
         print(f"  lines by generator: {copy['generators']}")
+    return {
+        "data": made["counts"],
+        "fidelity": fitted["fidelity"],
+        "verdict": trust["verdict"],
+        "causal": trust["causal"],
+    }
+
+
+def _make_policy(config: DemoConfig) -> dict[str, Any]:
+    """Steps 5 to 7: from the world with copy to a policy that is served; table, bundle and answer."""
+    base, (data, _, copied) = config.out, _folders(config.out)
     with _step("5/7 train agents in the world, compare them in the judge's world"):
         table = benchmark.run(
             benchmark.BenchmarkConfig(
@@ -85,18 +104,12 @@ def run(config: DemoConfig) -> dict[str, Any]:
     with _step("7/7 serve it, and ask it once over HTTP"):
         answer = ask_served(bundle, _request(data))
         print(json.dumps(answer, indent=1))
-    _print_paths(base, time.monotonic() - began)
-    return {
-        "seconds": round(time.monotonic() - began, 1),
-        "data": made["counts"],
-        "fidelity": fitted["fidelity"],
-        "verdict": trust["verdict"],
-        "causal": trust["causal"],
-        "table": table["html"],
-        "tensorboard": table["tensorboard"],
-        "bundle": str(bundle),
-        "answer": answer,
-    }
+    return {"table": table["html"], "tensorboard": table["tensorboard"], "bundle": str(bundle), "answer": answer}
+
+
+def _folders(base: Path) -> tuple[Path, Path, Path]:
+    """Of the tables, the world without copy and that with it."""
+    return base / "data", base / "worlds" / "journey", base / "worlds" / "journey-copy"
 
 
 @contextmanager

@@ -98,15 +98,9 @@ class CopyConfig:
 
 def run(config: CopyConfig) -> dict[str, Any]:
     """Generate, check, add; returns counts, reasons of rejected lines and a few rendered samples."""
-    check_seed(config.seed)
-    check_whole("variants", config.variants)
-    check_whole("show", config.show, 0)
-    if not np.isfinite(config.temperature) or config.temperature <= 0:
-        raise InputError("option temperature", f"{config.temperature}", "Give a finite number above 0")
+    _check_options(config)
     if config.review:
         return _review(config)
-    if config.approve or config.reject or config.retire:
-        raise InputError("option approve, reject or retire", "without --review", "Add --review")
     world = World.load(config.world)
     out = _target(config.world, config.out, "copy")
     currency = str(world.meta.get("currency", ""))
@@ -118,17 +112,15 @@ def run(config: CopyConfig) -> dict[str, Any]:
         gap=None if "templates" in config.generator else make_generator("templates", config.slots),
         at=_moment(world, config.at), settled=settled([*_kept_out(config.world), *world.copies.to_pylist()]),
     )  # fmt: skip
-    unfit = [v for v in made.kept if v.status not in ADMITTED]
-    waiting = [*made.waiting, *unfit]
+    waiting = [*made.waiting, *(v for v in made.kept if v.status not in ADMITTED)]
     accepted = [v for v in made.kept if v.status in ADMITTED]
     rejected = to_table([*made.rejected, *waiting])
     path = add_copies(config.world, to_table(accepted), out, config.seed, rejected=rejected, items=_noted(world, items))
     _tell(path, made, len(accepted), len(items), config)
     by_id = {row["item_id"]: row for row in items}
     shown = [render(v.text, by_id[v.item_id], currency) for v in accepted]
-    picked = np.random.default_rng(config.seed).permutation(len(shown))[: config.show]
-    for i in picked:
-        print(f"  [{accepted[i].style}] {shown[i]}")
+    picked = np.random.default_rng(config.seed).permutation(len(shown))[: config.show].tolist()
+    _print_lines([(accepted[i].style, shown[i]) for i in picked])
     return {
         "world": str(path),
         "items": len(items),
@@ -144,6 +136,16 @@ def run(config: CopyConfig) -> dict[str, Any]:
         "shown": [shown[i] for i in picked],
         "effect": str(World.load(path).meta["copy_label"]),
     }
+
+
+def _check_options(config: CopyConfig) -> None:
+    check_seed(config.seed)
+    check_whole("variants", config.variants)
+    check_whole("show", config.show, 0)
+    if not np.isfinite(config.temperature) or config.temperature <= 0:
+        raise InputError("option temperature", f"{config.temperature}", "Give a finite number above 0")
+    if not config.review and (config.approve or config.reject or config.retire):
+        raise InputError("option approve, reject or retire", "without --review", "Add --review")
 
 
 def _generators(config: CopyConfig, kept: Path) -> list[Generator]:
@@ -282,6 +284,11 @@ def _tell(path: Path, made: CopySet, accepted: int, items: int, config: CopyConf
         )
     if made.waiting:
         print(f"  {len(made.waiting):,} need review: recenv copy --world {path} --review")
+
+
+def _print_lines(lines: list[tuple[str, str]]) -> None:
+    for style, text in lines:
+        print(f"  [{style}] {text}")
 
 
 def _review(config: CopyConfig) -> dict[str, Any]:

@@ -141,8 +141,6 @@ def _fit_one(
     slice_ = done.rows.split == SPLITS.index("calibration")
     response = with_frailty(response, done.rows.select(slice_), log.session[done.row[slice_]], seed)
     exp = [c for c in shared.dataset.events.columns if c.startswith("exp_")]
-    meta = shared.dataset.meta
-    reference, unshown = _exp(meta["exp_reference"], exp, 0.0), _exp(meta["exp_unshown"], exp, np.nan)
     item, copy = action_table(shared.spec.n_items, np.zeros(0, np.int32))
     segment = nearest(shared.centroids, shared.profile)
     shape = (len(shared.centroids), shared.spec.n_items)
@@ -158,8 +156,8 @@ def _fit_one(
         logged_rates=cat.logged_rates(log, segment[users], *shape),
         segment_centroids=shared.centroids,
         revenue_per_purchase=base.revenue,
-        exp_reference=reference,
-        exp_unshown=unshown,
+        exp_reference=_exp(shared.dataset.meta["exp_reference"], exp, 0.0),
+        exp_unshown=_exp(shared.dataset.meta["exp_unshown"], exp, np.nan),
         action_item=item,
         action_copy=copy,
         response=response,
@@ -167,20 +165,8 @@ def _fit_one(
         members=members,
         segment_variance=segment_variance(done.rows.of("train"), segment, shape, response.heads, options.segment_sd),
     )
-    if len(shared.dataset.copies):
-        copies = pa.Table.from_pandas(shared.dataset.copies, preserve_index=False)
-        draw_seed = 1000 * (options.seed + 1) + ROLES.index(role)
-        world = with_copies(world, copies, options.seed, world_seed=draw_seed)
-        effect = learn_copies(world, log, done, segment, str(meta["propensity"]), options.seed, draw_seed)
-        world = world if effect is None else with_effect(world, effect)
-    if world.leave_known:
-        world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
-    _tell_frailty(world)
-    if options.segment_sd:
-        world.meta["segment_sd"] = options.segment_sd
-        line = f"an item's log odds in a segment differ from the model's by {options.segment_sd:g} (standard deviation)"
-        world.meta["assumed"] = [*world.meta["assumed"], f"for pessimism: {line} where the logs tell nothing of it"]
-    world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]
+    world = _with_logged_copies(world, shared.dataset, log, done, segment, options.seed, ROLES.index(role))
+    _tell_basis(world, options.segment_sd)
     fidelity = measure_fidelity(world, done.rows, segment, "validation", options.seed)
     return world, fidelity | quick_verdict(world, done.rows, log.session[done.row], segment, seed=options.seed)
 
@@ -214,6 +200,31 @@ def _ensemble(
     made = tuple(ResponseForward(m.to_arrays(), {**m.config, "frailty": effect}) for m in made)
     held = rows.select(np.isin(rows.split, [SPLITS.index(name) for name in ("calibration", "validation")]))
     return made, {"disagreement": calibrate_disagreement(response, made, held, segment[held.user], seed)}
+
+
+def _with_logged_copies(
+    world: World, dataset: Dataset, log: Log, done: Replayed, segment: NDArray[np.int32], seed: int, role: int
+) -> World:
+    """The world with the data's copies, if any, and, where the logs tell it, their effect; `role`: index into ROLES."""
+    if not len(dataset.copies):
+        return world
+    draw_seed = 1000 * (seed + 1) + role
+    copies = pa.Table.from_pandas(dataset.copies, preserve_index=False)
+    world = with_copies(world, copies, seed, world_seed=draw_seed)
+    effect = learn_copies(world, log, done, segment, str(dataset.meta["propensity"]), seed, draw_seed)
+    return world if effect is None else with_effect(world, effect)
+
+
+def _tell_basis(world: World, segment_sd: float) -> None:
+    """What of the world was learned and what is assumed, in the world card."""
+    if world.leave_known:
+        world.meta["learned"] = [*world.meta["learned"], "P(leave | response)"]
+    _tell_frailty(world)
+    if segment_sd:
+        world.meta["segment_sd"] = segment_sd
+        line = f"an item's log odds in a segment differ from the model's by {segment_sd:g} (standard deviation)"
+        world.meta["assumed"] = [*world.meta["assumed"], f"for pessimism: {line} where the logs tell nothing of it"]
+    world.meta["assumed"] = [*world.meta["assumed"], *_weakly_calibrated(world)]
 
 
 def _tell_frailty(world: World) -> None:
