@@ -31,7 +31,7 @@ def policy_of_run(run: Path, world: Path | None = None) -> tuple[Policy, World, 
     Raises:
         ArtefactError: the run is incomplete, or the world is not the one trained in.
     """
-    if kind_of(run) == "benchmark":  # which holds settings too
+    if kind_of(run) not in ("run", ""):  # others hold settings too
         raise wrong_folder(run, "run")
     config, manifest = read_run(run)
     if not manifest.get("complete"):

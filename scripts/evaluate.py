@@ -32,7 +32,7 @@ class EvaluateConfig:
     reward: str | None = None
     """click, purchase or revenue; what the run was trained for if not given."""
     out: Path | None = None
-    """Folder for evaluate.json and evaluate.md; the run's folder if not given."""
+    """Folder for evaluate.json and evaluate.md; the run's folder if not given. What they said of other data stands."""
     seed: int = 0
     """Seed of the folds and of the bootstrap."""
     folds: int = 5
@@ -60,6 +60,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         raise InputError("evaluate", "no folder to write to", "Give --out, or --run.")
     if out.is_file():
         raise InputError(str(out), "is a file", "Give a folder.")
+    _check_same_data(out / REPORT, config.data)
     settings = Settings(
         config.reward or "click", config.seed, config.folds, config.bootstraps, clip=config.clip,
         estimators=config.estimators, interval=config.interval, groups=config.groups, largest=config.largest,
@@ -72,6 +73,16 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     print(text(report), end="")
     print(f"wrote {out / REPORT} and {out / PAGE}")
     return {**report, "written": [str(out / REPORT), str(out / PAGE)]}
+
+
+def _check_same_data(report: Path, data: Path) -> None:
+    """Nothing is written over a report of other data."""
+    try:
+        said = json.loads(report.read_text(encoding="utf-8"))["data"] if report.is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        said = None
+    if said is not None and Path(said).resolve() != data.resolve():
+        raise InputError(str(report), f"tells of {said}, not of {data}", "Give another folder with --out.")
 
 
 if __name__ == "__main__":

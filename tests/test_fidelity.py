@@ -104,6 +104,10 @@ def test_few_users_or_responses_carry_no_interval(fitted):
     assert enough["no_interval"] == ""
     everybody = shown((rows.purchase > 0.5) & np.isin(rows.user, buyers[:1]))
     assert everybody["gain_over_base"]["value"] is None, "no base rate to gain over where all respond"
+    others = np.setdiff1d(rows.user[(rows.split == 3) & rows.shown], buyers)[:5]
+    nearly = shown((rows.purchase > 0.5) | np.isin(rows.user, others))
+    assert 0.5 < nearly["base_rate"] < 1
+    assert nearly["gain_over_item_rates"]["value"] is None
 
 
 def test_two_models_are_compared_without_limits_where_few_users_respond(fitted):

@@ -114,3 +114,10 @@ def test_a_damaged_run_is_not_taken_for_something_else(folders: Path, tmp_path: 
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ArtefactError, match=r"manifest\.json: is missing"):
         read_run(tmp_path)
+
+
+def test_a_world_that_keeps_its_options_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    for name in ("world.json", "config.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ArtefactError, match=r"`recenv train dqn --world"):
+        policy_of_run(tmp_path)

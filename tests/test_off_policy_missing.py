@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from conftest import small_fit
 from off_policy_logs import altered, ask
 
 from recenv.agents.off_policy import text
+from recenv.core.errors import InputError
 from recenv.data import sources
 from recenv.data.logs import build
 from recenv.data.schema import SPLITS, Dataset
@@ -109,3 +111,13 @@ def test_slates_are_labelled_and_missing_positions_counted(small_shop: Path, tmp
     assert report["slates"]
     assert all(SLATE in e["label"] for e in report["policies"][0]["estimates"])
     assert f"every figure {SLATE}" in text(report)
+
+
+def test_a_report_of_other_data_is_not_written_over(tmp_path: Path) -> None:
+    report = tmp_path / "out" / "evaluate.json"
+    report.parent.mkdir()
+    report.write_text(json.dumps({"data": str(tmp_path / "first")}))
+    before = report.read_bytes()
+    with pytest.raises(InputError, match=r"tells of .*first, not of .*second.*--out"):
+        run(EvaluateConfig(tmp_path / "second", world=tmp_path / "world", out=report.parent))
+    assert report.read_bytes() == before

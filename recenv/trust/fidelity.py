@@ -94,7 +94,7 @@ def quick_fidelity(
     gain_over_base = 1 - LL / H(rate), where H(rate) is the log-loss of the slice's own rate;
     gain_over_item_rates = 1 - LL / LL(item rates); auc; calibration_error over 10 bins;
     predicted_real = sum w p / sum w y, also by decile of prediction, by week, and by segment.
-    Intervals: 95 %, bootstrap over users.
+    Intervals: 95 %, bootstrap over users. Gains are None where fewer than 20 users did not respond.
 
     Args:
         forward: the model. rows: rows of any splits. item_rates: from `item_rate_baseline`.
@@ -109,6 +109,9 @@ def quick_fidelity(
         for head in forward.heads
     }
     return {"split": split, "n_boot": n_boot, "seed": seed, "heads": heads}
+
+
+_UNKNOWN = {"value": None, "low": None, "high": None}
 
 
 def _report(
@@ -128,13 +131,15 @@ def _report(
     boot = UserBootstrap(rows.user, n_boot, seed, y > 0.5)
     loss, reference = row_losses(p, y), row_losses(item_rates[rows.item], y)
     mass, hits, told, model, items = boot.sums(w, w * y, w * p, w * loss, w * reference)
+    # Where nearly all respond there is next to no log-loss to save, and a share of it means nothing.
+    sure = bool(too_few(len(np.unique(rows.user[y <= 0.5])), "users without a response"))
     return {
         **counts,
         "no_interval": too_few(len(np.unique(rows.user[y > 0.5])), "users with a response"),
         "base_rate": float(hits[0] / mass[0]),
         "log_loss": log_loss(p, y, w),
-        "gain_over_base": interval(gain(model, own_entropy(hits, mass))),
-        "gain_over_item_rates": interval(gain(model, items)),
+        "gain_over_base": _UNKNOWN if sure else interval(gain(model, own_entropy(hits, mass))),
+        "gain_over_item_rates": _UNKNOWN if sure else interval(gain(model, items)),
         "auc": interval(boot.auc(p, y, w)),
         "calibration_error": calibration_error(p, y, w),
         "predicted_real": interval(divide(told, hits)),
