@@ -42,7 +42,9 @@ def run(config: ServeConfig) -> dict[str, Any]:
     try:
         with ExitStack() as stack:
             if config.items is not None:
-                stack.enter_context(follow(recommender, config.items, config.reload))
+                stack.enter_context(
+                    follow(recommender, config.items, config.reload, lambda: _tell(recommender.status()))
+                )
             _tell(recommender.status())
             serve(recommender, config.host, config.port, lambda: print(message, flush=True))
     finally:
@@ -52,6 +54,9 @@ def run(config: ServeConfig) -> dict[str, Any]:
 
 def _tell(items: dict[str, Any]) -> None:
     """What the facts leave out, and what nobody can tell of them; nothing where that is nothing."""
+    if "refused" in items:
+        print(f"live catalogue refused, the facts stay as they were: {items['refused']}", flush=True)
+        return
     kept = items.get("kept_columns")
     told = [f"{items[name]:,} {words}" for name, words in _TOLD.items() if items.get(name)]
     told += [f"as exported: {', '.join(kept)}"] if kept else []

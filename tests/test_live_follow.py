@@ -98,12 +98,16 @@ def test_the_command_serves_a_live_catalogue(bundle: Bundle, tmp_path: Path) -> 
             os.replace(written(tmp_path / "next.csv", rows(bundle, i0000={"price": 43.0})), file)
             assert until(lambda: httpx.get(f"{base}/healthz", timeout=5).json()["items"]["delisted"] == 0)
             assert any("43.00" in text for text in texts(base, "i0000"))
+            (tmp_path / "next.csv").write_text("item_id,price\ni0000,free\n", "utf-8")
+            os.replace(tmp_path / "next.csv", file)
+            assert until(lambda: "refused" in httpx.get(f"{base}/healthz", timeout=5).json()["items"])
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=30)
         finally:
             process.kill()
     assert process.returncode == 0, err
     assert "1 items not listed and not shown" in out
+    assert out.count("live catalogue refused, the facts stay as they were") == 1
     file.write_text("item_id,price\ni0000,free\n", "utf-8")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,12 +17,15 @@ _PATIENCE = 30.0
 
 
 @contextmanager
-def follow(recommender: Recommender, items: str | Path, every: float) -> Iterator[None]:
+def follow(
+    recommender: Recommender, items: str | Path, every: float, tell: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Take the file's facts now, and again whenever it has changed, looking every so many seconds from a thread.
 
     A file that is refused later leaves the facts as they are; `Recommender.status` says why (`refused`), and it is
     read again at each look until it is taken. Put a new catalogue in the file's place in one move (`mv`): one read half
-    written would delist what it does not hold yet.
+    written would delist what it does not hold yet. `tell` is called whenever the facts have become others, or another
+    reason stands in `refused`.
 
     Raises:
         InputError: the file as it is now is refused, or `every` is no number above 0 that a thread can wait.
@@ -32,7 +35,7 @@ def follow(recommender: Recommender, items: str | Path, every: float) -> Iterato
     path, stop = Path(items), threading.Event()
     seen = _stamp(path)
     recommender.refresh(path)
-    about = (recommender, path, every, stop, seen)
+    about = (recommender, path, every, stop, seen, tell)
     thread = threading.Thread(target=_look, args=about, name=_NAME, daemon=True)
     thread.start()
     try:
@@ -42,7 +45,10 @@ def follow(recommender: Recommender, items: str | Path, every: float) -> Iterato
         thread.join(_PATIENCE)
 
 
-def _look(recommender: Recommender, path: Path, every: float, stop: threading.Event, seen: object) -> None:
+def _look(
+    recommender: Recommender, path: Path, every: float, stop: threading.Event, seen: object, tell: Callable[[], None]
+) -> None:
+    said = ""
     while not stop.wait(every):
         now = _stamp(path)
         if now == seen and now is not None:
@@ -51,8 +57,12 @@ def _look(recommender: Recommender, path: Path, every: float, stop: threading.Ev
         try:
             recommender.refresh(path)
         except Exception:  # told by `status` (`refused`); whatever it is, the next file may be good
+            if recommender.refused != said:
+                said = recommender.refused
+                tell()
             continue
-        seen = now
+        seen, said = now, ""
+        tell()
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
