@@ -89,8 +89,9 @@ class Known:
         return sum(not _free(run) for run in new) + sum(opening not in self.openings for opening in _openings(text))
 
     def off_style(self, text: str, style: str) -> bool:
-        """Whether it reads as of another style: all lines of the style ask, and it does not; its words, without slots
-        and marks, are those of training lines of others alone; or it has none, and no line of the style as few facts.
+        """Whether it reads as of another style. Of a style whose lines all ask: it does not ask. Of others: its words,
+        without slots and marks, are those of lines of other styles alone; or it has none, and no line of its style as
+        few facts.
         """
         if style in self.asking:
             return "?" not in text

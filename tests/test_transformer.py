@@ -202,6 +202,11 @@ def test_turned_lines_come_back_and_pairs_see_what_no_line_has() -> None:
     assert known.unseen("Something to {price}: {product}.") > 0
     asks = Known([Line("question", "Do you need {product}?"), Line("plain", "You need {product}.")])
     assert asks.unseen("Do you need {product}.") == 1
+    assert asks.off_style("{product}, {price}.", "question")
+    assert not asks.off_style("{product}, {price}?", "question")
+    bare = Known([Line("plain", "{product}."), Line("price", "{product}, {price}.")])
+    assert bare.off_style("{product}, {size}.", "price")
+    assert not bare.off_style("{product}, {size}, {price}.", "price")
     assert known.off_style("{product}. Mic drop.", "benefit")
     assert not known.off_style("{product}. Mic drop.", "playful")
     assert not known.off_style("{product}. Nobody wrote this.", "playful")
