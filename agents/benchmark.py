@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -20,7 +22,7 @@ from recenv.agents.intervals import Interval, clustered_interval, paired_interva
 from recenv.agents.jobs import Contestant, Job, JobResult, run_job
 from recenv.agents.training import TrainSettings
 from recenv.core.enough import MIN_SEEDS
-from recenv.core.errors import InputError
+from recenv.core.errors import InputError, RecenvError
 from recenv.core.progress import through
 from recenv.env.prepared import load_world
 
@@ -119,6 +121,10 @@ def _folder(who: Contestant) -> str:
     return "".join(c if c.isalnum() or c in "-.=" else "_" for c in str(who))
 
 
+_GRACE = 1.0
+"""Seconds in which an interrupt that the workers got first has to reach the command."""
+
+
 def _finished(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
     if workers == 1:
         yield from map(run_job, jobs)
@@ -135,6 +141,10 @@ def _finished(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            time.sleep(_GRACE)  # an interrupt of the whole group may reach the workers first
+            what = "a worker process ended by itself, for want of memory perhaps"
+            raise RecenvError("benchmark", what, "Use fewer --workers.") from error
         finally:
             for future in futures:
                 future.cancel()

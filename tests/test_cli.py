@@ -163,6 +163,27 @@ def test_an_interrupted_benchmark_says_so_once_whatever_its_workers_do(tmp_path:
     assert "Traceback" not in told
 
 
+def test_a_worker_that_is_killed_is_told_of_without_a_traceback(tmp_path: Path) -> None:
+    for name, seed in (("w", 0), ("w-judge", 1)):
+        small_world(seed, n_items=6, n_starts=40, copies=0, leave=False).save(tmp_path / name)
+    words = ["benchmark", "--world", "w", "--out", "b", "--agents", "dqn", "--steps", "500000", "--workers", "2"]
+    command = [sys.executable, "-m", "recenv.scripts.cli", *words]
+    kept = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **kept) as process:
+        begun, children = time.monotonic(), Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        workers: list[int] = []
+        while not workers and time.monotonic() < begun + 60:
+            time.sleep(0.1)
+            found = [int(pid) for pid in children.read_text().split()]
+            workers = [pid for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        os.kill(workers[-1], signal.SIGKILL)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert process.wait(60) == 2
+    assert told.splitlines()[-1].startswith("recenv benchmark: benchmark: a worker process ended by itself")
+    assert "Traceback" not in told
+
+
 def test_an_interrupt_of_the_first_import_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "gymnasium.py").write_text("raise KeyboardInterrupt\n")
     code = "import sys; sys.argv[0] = {name!r}; import recenv"

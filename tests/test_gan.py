@@ -31,7 +31,7 @@ from recenv.generators.transformer_fit import barred_logits
 from recenv.generators.vocabulary import Condition
 
 TINY = TransformerConfig(
-    layers=1, width=32, heads=1, epochs=16, batch=64, learning_rate=1e-2, pool=32, blocks=1, unseen=9
+    layers=1, width=32, heads=1, epochs=16, batch=64, learning_rate=1e-2, pool=128, blocks=1, unseen=9
 )
 GAN = GanConfig(steps=4, every=2, batch=16, samples=24, critic_width=16, critic_steps=4)
 # A part of the lines: a few hundred teach what is tested here.

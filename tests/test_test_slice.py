@@ -30,6 +30,7 @@ NAMES: dict[str, str] = {
 
 READS: dict[str, str] = {
     "scripts/bench_copy*.py": "headlines made for the study, held out by story: no world was fitted on them",
+    "recenv/core/free.py": "lists the names of a finished folder's files, opens none",
     "scripts/demo.py": "reads the table of events for one shopper's history, train slice only",
 }
 """Files (patterns) outside recenv.trust that choose slices, or open the table of events by themselves, and why."""
