@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -143,33 +145,41 @@ def test_what_fails_while_an_interrupt_unwinds_is_the_interrupt(
         main(("fit", "--data", "d", "--out", "w"))
 
 
-def test_an_interrupted_benchmark_says_so_once_whatever_its_workers_do(tmp_path: Path) -> None:
+@contextmanager
+def _long_benchmark(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A benchmark with two workers that would go on for long, in a process group of its own."""
     for name, seed in (("w", 0), ("w-judge", 1)):
-        small_world(seed, n_items=6, n_starts=40, copies=0, leave=False).save(tmp_path / name)
+        small_world(seed, n_items=6, n_starts=40, copies=0, leave=False).save(folder / name)
     words = ["benchmark", "--world", "w", "--out", "b", "--agents", "dqn", "--steps", "500000", "--workers", "2"]
     command = [sys.executable, "-m", "recenv.scripts.cli", *words]
-    # As from a terminal, the signal goes to the whole group.
-    kept = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    kept = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, start_new_session=True, **kept) as process:
+        yield process
+
+
+def _end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit code, and what it told."""
+    assert process.stderr is not None
+    told = process.stderr.read()
+    return process.wait(60), told
+
+
+def test_an_interrupted_benchmark_says_so_once_whatever_its_workers_do(tmp_path: Path) -> None:
+    with _long_benchmark(tmp_path) as process:
         begun = time.monotonic()
         while not (tmp_path / "b" / "config.json").exists() and time.monotonic() < begun + 60:
             time.sleep(0.05)
         time.sleep(2.0)  # the workers are importing
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.stderr is not None
-        told = process.stderr.read()
-        assert process.wait(60) == 130
+        os.killpg(process.pid, signal.SIGINT)  # to the whole group, as from a terminal
+        code, told = _end(process)
+    assert code == 130, told
     assert told.splitlines()[-1] == "recenv benchmark: interrupted"
     assert "Traceback" not in told
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker in /proc")
 def test_a_worker_that_is_killed_is_told_of_without_a_traceback(tmp_path: Path) -> None:
-    for name, seed in (("w", 0), ("w-judge", 1)):
-        small_world(seed, n_items=6, n_starts=40, copies=0, leave=False).save(tmp_path / name)
-    words = ["benchmark", "--world", "w", "--out", "b", "--agents", "dqn", "--steps", "500000", "--workers", "2"]
-    command = [sys.executable, "-m", "recenv.scripts.cli", *words]
-    kept = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, start_new_session=True, **kept) as process:
+    with _long_benchmark(tmp_path) as process:
         begun, children = time.monotonic(), Path(f"/proc/{process.pid}/task/{process.pid}/children")
         workers: list[int] = []
         while not workers and time.monotonic() < begun + 60:
@@ -177,9 +187,8 @@ def test_a_worker_that_is_killed_is_told_of_without_a_traceback(tmp_path: Path) 
             found = [int(pid) for pid in children.read_text().split()]
             workers = [pid for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
         os.kill(workers[-1], signal.SIGKILL)
-        assert process.stderr is not None
-        told = process.stderr.read()
-        assert process.wait(60) == 2
+        code, told = _end(process)
+    assert code == 2, told
     assert told.splitlines()[-1].startswith("recenv benchmark: benchmark: a worker process ended by itself")
     assert "Traceback" not in told
 
