@@ -132,7 +132,9 @@ def _finished(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
     # Spawned, not forked: torch and numba hold threads that a fork would break. The dearest first.
     order = sorted(jobs, key=lambda job: not entry(job.contestant.name).trainable)
     # Ctrl-C reaches the workers too: they end at once and without a word, the command says that it was interrupted.
-    quiet = (signal.SIGINT, signal.SIG_DFL)
+    # Where the command itself ignores it (begun in the background by a script), so do they.
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    quiet = (signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
     with (
         one_thread(),
         ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal.signal, initargs=quiet) as pool,

@@ -153,7 +153,13 @@ def _long_benchmark(folder: Path) -> Iterator[subprocess.Popen[str]]:
     words = ["benchmark", "--world", "w", "--out", "b", "--agents", "dqn", "--steps", "500000", "--workers", "2"]
     command = [sys.executable, "-m", "recenv.scripts.cli", *words]
     kept = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, start_new_session=True, **kept) as process:
+    # Shells begin background jobs with the interrupt ignored; from a terminal it is not.
+    heard = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(command, text=True, start_new_session=True, **kept)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    with process:
         yield process
 
 
